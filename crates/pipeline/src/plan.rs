@@ -1,0 +1,176 @@
+//! What is due: a pure function of what is configured, what is known and what time it is.
+//!
+//! Nothing here talks to anybody. The runner asks twice: before it has asked the peers ([`store_due`] with
+//! [`AtPeer::NotAsked`]) and after (with what the credd said).
+
+use jiff::{SignedDuration, Timestamp};
+
+/// The lifetimes that decide when something is due (design.md section 3).
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// A credd's token is renewed when less than this is left.
+    pub renew_before: SignedDuration,
+    /// A node's token is renewed when less than this is left.
+    pub node_minimum: SignedDuration,
+}
+
+/// What the state says of a credential at a credd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredThere {
+    /// When the token in it ends, by our own clock.
+    pub expires: Timestamp,
+    /// The time of the file as the credd told it after our store.
+    pub file_time: Option<Timestamp>,
+}
+
+/// What a credd says it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtPeer {
+    /// It was not asked.
+    NotAsked,
+    /// It holds nothing of that name.
+    Nothing,
+    /// It holds a file of this time.
+    File(Timestamp),
+}
+
+/// Why something is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// We have no record of ever having stored it.
+    NeverStored,
+    /// There is no node token, or its file is gone.
+    NoNodeToken,
+    /// Too little life is left.
+    Expiring {
+        /// What is left; negative once it is over.
+        left: SignedDuration,
+    },
+    /// The peer no longer has what we stored.
+    Lost,
+    /// The peer holds something we did not put there.
+    Replaced {
+        /// The time of the file there.
+        since: Timestamp,
+    },
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NeverStored => f.write_str("never stored"),
+            Self::NoNodeToken => f.write_str("no node token yet"),
+            Self::Expiring { left } if left.is_negative() => f.write_str("expired"),
+            Self::Expiring { left } => write!(f, "expires in {}", crate::words::span(*left)),
+            Self::Lost => f.write_str("lost there"),
+            Self::Replaced { since } => write!(f, "replaced there by someone else at {since}"),
+        }
+    }
+}
+
+/// Whether a credential at a credd has to be stored, and why.
+#[must_use]
+pub fn store_due(
+    known: Option<&StoredThere>,
+    there: AtPeer,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Reason> {
+    let Some(known) = known else { return Some(Reason::NeverStored) };
+    match there {
+        AtPeer::Nothing => return Some(Reason::Lost),
+        AtPeer::File(time) if known.file_time.is_some_and(|ours| ours != time) => {
+            return Some(Reason::Replaced { since: time });
+        }
+        AtPeer::NotAsked | AtPeer::File(_) => {}
+    }
+    expiring(known.expires, policy.renew_before, now)
+}
+
+/// Whether the node token has to be made anew, and why.
+#[must_use]
+pub fn node_token_due(expires: Option<Timestamp>, policy: &Policy, now: Timestamp) -> Option<Reason> {
+    match expires {
+        None => Some(Reason::NoNodeToken),
+        Some(at) => expiring(at, policy.node_minimum, now),
+    }
+}
+
+fn expiring(at: Timestamp, minimum: SignedDuration, now: Timestamp) -> Option<Reason> {
+    let left = at.duration_since(now);
+    (left < minimum).then_some(Reason::Expiring { left })
+}
+
+/// Whether a login may be made now: it is of use only if somebody takes what it yields.
+///
+/// `credds_due` are the credds that answered and are due; a credd that did not answer costs no login.
+#[must_use]
+pub fn login_due<'a>(
+    node_token: Option<&'a Reason>,
+    credds_due: impl IntoIterator<Item = &'a Reason>,
+) -> Option<&'a Reason> {
+    node_token.or_else(|| credds_due.into_iter().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+    const POLICY: Policy = Policy {
+        renew_before: SignedDuration::from_secs(14 * DAY),
+        node_minimum: SignedDuration::from_secs(3 * DAY),
+    };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn stored(expires: i64) -> StoredThere {
+        StoredThere { expires: at(expires), file_time: Some(at(5)) }
+    }
+
+    #[test]
+    fn a_fresh_credential_that_is_still_there_is_not_due() {
+        assert_eq!(store_due(Some(&stored(28 * DAY)), AtPeer::File(at(5)), &POLICY, at(0)), None);
+        assert_eq!(store_due(Some(&stored(28 * DAY)), AtPeer::NotAsked, &POLICY, at(0)), None);
+    }
+
+    #[test]
+    fn due_exactly_below_the_minimum() {
+        let due = |now| store_due(Some(&stored(28 * DAY)), AtPeer::NotAsked, &POLICY, at(now));
+        assert_eq!(due(14 * DAY), None);
+        assert_eq!(
+            due(14 * DAY + 1),
+            Some(Reason::Expiring { left: SignedDuration::from_secs(14 * DAY - 1) })
+        );
+    }
+
+    #[test]
+    fn what_is_lost_or_replaced_is_due_however_long_it_would_live() {
+        let known = stored(28 * DAY);
+        assert_eq!(store_due(Some(&known), AtPeer::Nothing, &POLICY, at(0)), Some(Reason::Lost));
+        assert_eq!(
+            store_due(Some(&known), AtPeer::File(at(6)), &POLICY, at(0)),
+            Some(Reason::Replaced { since: at(6) })
+        );
+    }
+
+    #[test]
+    fn what_was_never_stored_is_due_even_if_something_lies_there() {
+        assert_eq!(store_due(None, AtPeer::File(at(1)), &POLICY, at(0)), Some(Reason::NeverStored));
+    }
+
+    #[test]
+    fn the_node_token_has_its_own_minimum() {
+        assert_eq!(node_token_due(None, &POLICY, at(0)), Some(Reason::NoNodeToken));
+        assert_eq!(node_token_due(Some(at(3 * DAY)), &POLICY, at(0)), None);
+        assert!(node_token_due(Some(at(3 * DAY - 1)), &POLICY, at(0)).is_some());
+    }
+
+    #[test]
+    fn no_login_when_nobody_would_take_it() {
+        assert_eq!(login_due(None, []), None);
+        assert_eq!(login_due(None, [&Reason::Lost]), Some(&Reason::Lost));
+    }
+}
