@@ -1,1 +1,7 @@
-//! mtk-testkit
+//! The test bed of mtk: real servers in namespaces of their own, and what tests need to drive them.
+//!
+//! No C library is among the dependencies, here and in `xtask`: both build on a machine that has nothing but
+//! Rust, and then install what the rest of the workspace needs ([`prerequisites`]).
+
+pub mod bed;
+pub mod site;
