@@ -1,0 +1,86 @@
+//! Who writes a file that several services of one account want.
+//!
+//! Two roles on one account both want `/tmp/vt_u<uid>`. On each node it belongs to the role marked `primary: true`,
+//! else to the first in the file; the others leave it alone there. A role that cannot run keeps its place: what it
+//! put on a node stays until it runs again, rather than being replaced by another role's token.
+
+use std::collections::BTreeMap;
+
+use crate::{Kind, Service, finding::Reporter, role::Claim};
+
+/// A role in the order of the file, whether it can run or not.
+pub(crate) struct Claimant {
+    pub(crate) claim: Claim,
+    /// Its place among the services, if it is one.
+    pub(crate) service: Option<usize>,
+}
+
+/// Something several want: on this node, of this account, this path.
+type Wanted = (String, String, String);
+
+pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &mut Reporter) {
+    choose_primaries(services, claimants, report);
+    let mut wanted: BTreeMap<Wanted, Vec<(usize, Kind)>> = BTreeMap::new();
+    for (index, claimant) in claimants.iter().enumerate() {
+        let claim = &claimant.claim;
+        if claim.account.is_empty() {
+            continue;
+        }
+        let uid = uid_text(claim, claimants);
+        let paths = match claimant.service.and_then(|s| services.get(s)) {
+            Some(service) => service.paths(&uid).into_iter().map(|d| (d.path, d.kind)).collect(),
+            None => vec![(format!("/tmp/vt_u{uid}"), Kind::VaultTokenDefault)],
+        };
+        for node in &claim.nodes {
+            for (path, kind) in &paths {
+                let key = (node.clone(), claim.account.clone(), path.clone());
+                wanted.entry(key).or_default().push((index, *kind));
+            }
+        }
+    }
+    for ((node, _, _), all) in wanted {
+        let marked = all.iter().find(|(i, _)| claimants.get(*i).is_some_and(|c| c.claim.marked));
+        let Some(owner) = marked.or(all.first()).copied() else { continue };
+        for (index, kind) in all.into_iter().filter(|one| *one != owner) {
+            let service = claimants.get(index).and_then(|c| c.service).and_then(|s| services.get_mut(s));
+            if let Some(service) = service {
+                service.yields.entry(node.clone()).or_default().insert(kind);
+            }
+        }
+    }
+}
+
+/// The UID as text: the one the file says for the account, else something that stands for it.
+pub(crate) fn uid_text(claim: &Claim, claimants: &[Claimant]) -> String {
+    let same = claimants.iter().map(|c| &c.claim).filter(|c| c.account == claim.account);
+    claim
+        .uid
+        .or_else(|| same.filter_map(|c| c.uid).next())
+        .map_or_else(|| format!("<uid of {}>", claim.account), |uid| uid.to_string())
+}
+
+fn choose_primaries(services: &mut [Service], claimants: &[Claimant], report: &mut Reporter) {
+    let mut owner: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+    for (index, claimant) in claimants.iter().enumerate() {
+        let claim = &claimant.claim;
+        let entry = owner.entry(claim.account.as_str()).or_insert((index, claim.marked));
+        if claim.marked && entry.1 && entry.0 != index {
+            if let Some(service) = claimant.service.and_then(|s| services.get(s)) {
+                report.error(
+                    service.at,
+                    &format!("{}.primary", service.id),
+                    format!("another role of account {} is marked primary before", claim.account),
+                    "the first one counts; mark only one",
+                );
+            }
+        } else if claim.marked && !entry.1 {
+            *entry = (index, true);
+        }
+    }
+    for (index, _) in owner.into_values() {
+        let service = claimants.get(index).and_then(|c| c.service).and_then(|s| services.get_mut(s));
+        if let Some(service) = service {
+            service.primary = true;
+        }
+    }
+}
