@@ -30,7 +30,9 @@ fn shared_files(site: &Site, report: &mut Reporter) {
     for (index, service) in site.services.iter().enumerate() {
         for destination in service.paths(&uid_text(service, site)) {
             for node in &service.nodes {
-                let claims = wanted.entry((destination.path.clone(), node.clone())).or_default();
+                let claims = wanted
+                    .entry((destination.path.clone(), node.clone()))
+                    .or_default();
                 claims.push((index, destination.kind));
             }
         }
@@ -43,8 +45,10 @@ fn shared_files(site: &Site, report: &mut Reporter) {
         }
     }
     for ((path, claims), nodes) in by_claim {
-        let all: Vec<(&Service, Kind)> =
-            claims.iter().filter_map(|(i, kind)| Some((site.services.get(*i)?, *kind))).collect();
+        let all: Vec<(&Service, Kind)> = claims
+            .iter()
+            .filter_map(|(i, kind)| Some((site.services.get(*i)?, *kind)))
+            .collect();
         shared_file(&path, &all, &nodes, report);
     }
 }
@@ -61,10 +65,22 @@ fn shared_file(path: &str, all: &[(&Service, Kind)], nodes: &BTreeSet<String>, r
         report.error(second.at, &key, message, advice);
     } else if all.iter().any(|(_, k)| k != kind) {
         let message = format!("{path} on {nodes} would be a Vault token and a default-role file");
-        report.error(second.at, &key, message, "change defaultRoleFileDestinationTemplate");
+        report.error(
+            second.at,
+            &key,
+            message,
+            "change defaultRoleFileDestinationTemplate",
+        );
     } else {
-        let owner = all.iter().find(|(s, _)| s.marked_primary).unwrap_or(&(*first, *kind)).0;
-        let message = format!("{names} of account {} want {path} on {nodes}: it is {}'s", first.account, owner.id);
+        let owner = all
+            .iter()
+            .find(|(s, _)| s.marked_primary)
+            .unwrap_or(&(*first, *kind))
+            .0;
+        let message = format!(
+            "{names} of account {} want {path} on {nodes}: it is {}'s",
+            first.account, owner.id
+        );
         if owner.marked_primary {
             report.note(second.at, &key, message, "as marked with primary: true");
         } else {
@@ -100,7 +116,10 @@ fn shared_credentials(site: &Site, report: &mut Reporter) {
                 report.error(
                     service.at,
                     &service.id.to_string(),
-                    format!("{} stores {} of {} at the same credds", before.id, service.name, service.account),
+                    format!(
+                        "{} stores {} of {} at the same credds",
+                        before.id, service.name, service.account
+                    ),
                     "remove one, or part them by condorCreddHostOverride or condorCollectorHostOverride",
                 );
             }
@@ -113,15 +132,26 @@ fn uids(site: &Site, report: &mut Reporter) {
         let Some(uid) = service.uid else { continue };
         for before in site.services.iter().take(index) {
             let (severity, message) = match before.uid {
-                Some(other) if other == uid && before.account != service.account => {
-                    (Severity::Error, format!("uid {uid} is {}'s, account {}, as well", before.id, before.account))
-                }
-                Some(other) if other != uid && before.account == service.account => {
-                    (Severity::Warning, format!("account {} has uid {other} in {}", service.account, before.id))
-                }
+                Some(other) if other == uid && before.account != service.account => (
+                    Severity::Error,
+                    format!(
+                        "uid {uid} is {}'s, account {}, as well",
+                        before.id, before.account
+                    ),
+                ),
+                Some(other) if other != uid && before.account == service.account => (
+                    Severity::Warning,
+                    format!("account {} has uid {other} in {}", service.account, before.id),
+                ),
                 _ => continue,
             };
-            report.say(severity, service.at, &format!("{}.desiredUIDOverride", service.id), message, "");
+            report.say(
+                severity,
+                service.at,
+                &format!("{}.desiredUIDOverride", service.id),
+                message,
+                "",
+            );
         }
     }
 }

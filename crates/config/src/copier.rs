@@ -9,8 +9,22 @@ const SOURCE_MODE: u32 = 0o600;
 
 /// Options of rsync that change nothing here: what they ask is done anyway, or is about speed and talk.
 const HARMLESS: &[&str] = &[
-    "-p", "--perms", "-a", "--archive", "-t", "--times", "-q", "--quiet", "-v", "--verbose", "-z", "--compress", "-W",
-    "--whole-file", "-c", "--checksum",
+    "-p",
+    "--perms",
+    "-a",
+    "--archive",
+    "-t",
+    "--times",
+    "-q",
+    "--quiet",
+    "-v",
+    "--verbose",
+    "-z",
+    "--compress",
+    "-W",
+    "--whole-file",
+    "-c",
+    "--checksum",
 ];
 
 /// What the options come to.
@@ -44,12 +58,18 @@ pub(crate) fn parse(text: &str) -> Result<Copier, &'static str> {
     // several --chmod add up, as in rsync
     match chmod(&asked.join(",")) {
         Ok(mode) if mode & 0o077 != 0 => {
-            out.bad = Some(format!("mode {mode:04o} would let others than the account read its tokens"));
+            out.bad = Some(format!(
+                "mode {mode:04o} would let others than the account read its tokens"
+            ));
         }
         Ok(mode) if mode & 0o400 == 0 => {
-            out.bad = Some(format!("mode {mode:04o} would keep the account from reading its tokens"));
+            out.bad = Some(format!(
+                "mode {mode:04o} would keep the account from reading its tokens"
+            ));
         }
-        Ok(mode) if mode & 0o7100 != 0 => out.bad = Some(format!("mode {mode:04o} is not one for a file of data")),
+        Ok(mode) if mode & 0o7100 != 0 => {
+            out.bad = Some(format!("mode {mode:04o} is not one for a file of data"))
+        }
         Ok(mode) => out.mode = Some(mode),
         Err(why) => out.bad = Some(why),
     }
@@ -66,7 +86,10 @@ fn chmod(text: &str) -> Result<u32, String> {
         }
         let part = part.strip_prefix('F').unwrap_or(part);
         if part.bytes().all(|b| b.is_ascii_digit()) {
-            mode = u32::from_str_radix(part, 8).ok().filter(|m| *m <= 0o7777).ok_or_else(bad)?;
+            mode = u32::from_str_radix(part, 8)
+                .ok()
+                .filter(|m| *m <= 0o7777)
+                .ok_or_else(bad)?;
             continue;
         }
         let operator = part.find(['+', '-', '=']).ok_or_else(bad)?;
@@ -114,7 +137,13 @@ mod tests {
     #[test]
     fn the_sample_files_options_mean_0400() {
         let c = parse("--perms --chmod=u=r,go=").unwrap();
-        assert_eq!(c, Copier { mode: Some(0o400), ..Copier::default() });
+        assert_eq!(
+            c,
+            Copier {
+                mode: Some(0o400),
+                ..Copier::default()
+            }
+        );
     }
 
     #[test]
@@ -139,7 +168,14 @@ mod tests {
 
     #[test]
     fn a_mode_that_opens_or_locks_the_file_is_not_used() {
-        for text in ["--chmod=644", "--chmod=go+r", "--chmod=u=", "--chmod=700", "--chmod 4400", "--chmod=x"] {
+        for text in [
+            "--chmod=644",
+            "--chmod=go+r",
+            "--chmod=u=",
+            "--chmod=700",
+            "--chmod 4400",
+            "--chmod=x",
+        ] {
             let c = parse(text).unwrap();
             assert!(c.mode.is_none() && c.bad.is_some(), "{text}: {c:?}");
         }

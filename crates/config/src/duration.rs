@@ -16,7 +16,11 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         return Err(bad());
     }
     if let Some(rest) = trimmed.strip_prefix('-') {
-        return if parse(rest)?.is_zero() { Ok(Duration::ZERO) } else { Err(format!("{text:?} is negative")) };
+        return if parse(rest)?.is_zero() {
+            Ok(Duration::ZERO)
+        } else {
+            Err(format!("{text:?} is negative"))
+        };
     }
     let mut rest = trimmed.strip_prefix('+').unwrap_or(trimmed);
     if let Ok(seconds) = rest.parse::<u32>() {
@@ -24,10 +28,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     }
     let mut seconds = 0.0_f64;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(bad)?;
         let (number, tail) = rest.split_at(digits);
         let number: f64 = number.parse().map_err(|_| bad())?;
-        let letters = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, next) = tail.split_at(letters);
         let factor = match unit {
             "ns" => 1e-9,
@@ -89,7 +97,21 @@ mod tests {
 
     #[test]
     fn what_is_not_a_span_is_refused() {
-        for text in ["", "s", "3 d", "3x", "1h30", "-5s", "1..5s", "nan s", "inf", "1e3s", "99999999d", "five", "5S"] {
+        for text in [
+            "",
+            "s",
+            "3 d",
+            "3x",
+            "1h30",
+            "-5s",
+            "1..5s",
+            "nan s",
+            "inf",
+            "1e3s",
+            "99999999d",
+            "five",
+            "5S",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -72,21 +72,34 @@ fn first_in(directories: &[PathBuf]) -> Result<PathBuf, Error> {
         .iter()
         .flat_map(|d| NAMES.iter().map(move |n| d.join(n)))
         .find(|path| path.is_file())
-        .ok_or_else(|| Error::NotFound { directories: directories.to_vec() })
+        .ok_or_else(|| Error::NotFound {
+            directories: directories.to_vec(),
+        })
 }
 
 /// The text of the file, and whether others may write it.
 pub(crate) fn read(path: &Path) -> Result<(String, bool), Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
     let file = File::open(path).map_err(failed)?;
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
-        return Err(Error::NotAFile { path: path.to_owned() });
+        return Err(Error::NotAFile {
+            path: path.to_owned(),
+        });
     }
     let mut text = String::new();
-    let read = file.take(MAX_SIZE + 1).read_to_string(&mut text).map_err(failed)?;
+    let read = file
+        .take(MAX_SIZE + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
     if read as u64 > MAX_SIZE {
-        return Err(Error::TooLarge { path: path.to_owned(), limit: MAX_SIZE });
+        return Err(Error::TooLarge {
+            path: path.to_owned(),
+            limit: MAX_SIZE,
+        });
     }
     Ok((text, about.mode() & 0o002 != 0))
 }
@@ -120,7 +133,10 @@ mod tests {
         let place = home.path().join(".managed-tokens");
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("managedTokens.yml"), "").unwrap();
-        let env = Env { home: Some(home.path().to_owned()), ..Env::default() };
+        let env = Env {
+            home: Some(home.path().to_owned()),
+            ..Env::default()
+        };
         // a machine with a file in /etc would find that one, rightly
         if !Path::new("/etc/mtk").exists() && !Path::new("/etc/managed-tokens").exists() {
             assert_eq!(find(None, &env).unwrap(), place.join("managedTokens.yml"));
@@ -131,7 +147,10 @@ mod tests {
     #[test]
     fn what_is_not_a_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(read(dir.path()), Err(Error::NotAFile { .. } | Error::Read { .. })));
+        assert!(matches!(
+            read(dir.path()),
+            Err(Error::NotAFile { .. } | Error::Read { .. })
+        ));
         assert!(matches!(read(&dir.path().join("none")), Err(Error::Read { .. })));
     }
 
@@ -142,6 +161,12 @@ mod tests {
             "HTGETTOKENOPTS" => Some(String::new()),
             _ => None,
         });
-        assert_eq!(env, Env { home: Some("/h".into()), ..Env::default() });
+        assert_eq!(
+            env,
+            Env {
+                home: Some("/h".into()),
+                ..Env::default()
+            }
+        );
     }
 }

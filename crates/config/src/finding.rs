@@ -74,7 +74,11 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) fn new(file: PathBuf) -> Self {
-        Self { file, findings: Vec::new(), refusals: Vec::new() }
+        Self {
+            file,
+            findings: Vec::new(),
+            refusals: Vec::new(),
+        }
     }
 
     pub(crate) fn say(
@@ -96,20 +100,44 @@ impl Reporter {
         });
     }
 
-    pub(crate) fn error(&mut self, at: Position, key: &str, message: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn error(
+        &mut self,
+        at: Position,
+        key: &str,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
         self.say(Severity::Error, at, key, message, advice);
     }
 
-    pub(crate) fn warn(&mut self, at: Position, key: &str, message: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn warn(
+        &mut self,
+        at: Position,
+        key: &str,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
         self.say(Severity::Warning, at, key, message, advice);
     }
 
-    pub(crate) fn note(&mut self, at: Position, key: &str, message: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn note(
+        &mut self,
+        at: Position,
+        key: &str,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
         self.say(Severity::Note, at, key, message, advice);
     }
 
     /// An error the service in hand cannot run with.
-    pub(crate) fn refuse(&mut self, at: Position, key: &str, message: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn refuse(
+        &mut self,
+        at: Position,
+        key: &str,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
         let message = message.into();
         self.refusals.push(format!("{key}: {message}"));
         self.error(at, key, message, advice);
@@ -122,7 +150,8 @@ impl Reporter {
 
     /// All findings in the order of the file, each once: a global key wrong for fifty services is one finding.
     pub(crate) fn finish(mut self) -> Vec<Finding> {
-        self.findings.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)).then_with(|| a.cmp(b)));
+        self.findings
+            .sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)).then_with(|| a.cmp(b)));
         self.findings.dedup();
         self.findings
     }

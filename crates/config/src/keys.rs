@@ -38,12 +38,18 @@ pub(crate) const TOP: &[(&str, Fate)] = &[
     ("pingOptions", Later),
     ("devEnvironmentLabel", Later),
     ("errorCountToSendMessage", Later),
-    ("email", Section(&[("from", Later), ("smtpHost", Later), ("smtpPort", Later)])),
+    (
+        "email",
+        Section(&[("from", Later), ("smtpHost", Later), ("smtpPort", Later)]),
+    ),
     ("notifications", Section(NOTIFICATIONS)),
     ("notifications_test", Section(NOTIFICATIONS)),
     ("logs", Named(&[("logfile", Later), ("debugfile", Later)])),
     ("prometheus", Section(&[("host", Later), ("jobname", Later)])),
-    ("loki", Section(&[("host", Later), ("response_header_timeout", Later)])),
+    (
+        "loki",
+        Section(&[("host", Later), ("response_header_timeout", Later)]),
+    ),
     ("tracing", Section(&[("url", Later)])),
     ("ferry", Section(FERRY)),
 ];
@@ -88,9 +94,15 @@ pub(crate) const WORKER_TYPES: &[(&str, Fate)] = &[
     ("getToken", Section(RETRY)),
     ("storeAndGetToken", Section(RETRY)),
     ("pushTokens", Section(RETRY)),
-    ("pingAggregator", Section(&[("numRetries", Later), ("retrySleep", Later)])),
+    (
+        "pingAggregator",
+        Section(&[("numRetries", Later), ("retrySleep", Later)]),
+    ),
     // in the sample file, though the Go service itself no longer reads it
-    ("storeAndGetTokenInteractive", Section(&[("numRetries", NotNeeded), ("retrySleep", NotNeeded)])),
+    (
+        "storeAndGetTokenInteractive",
+        Section(&[("numRetries", NotNeeded), ("retrySleep", NotNeeded)]),
+    ),
 ];
 
 /// Our additions, all below one key.
@@ -107,11 +119,28 @@ pub(crate) const MTK: &[(&str, Fate)] = &[
             ("perNode", Used),
         ]),
     ),
-    ("vault", Section(&[("caFile", Used), ("caDir", Used), ("alias", Used), ("certificateName", Used)])),
-    ("ssh", Section(&[("knownHosts", Used), ("identityFile", Used), ("identityFiles", Used), ("transport", Used)])),
+    (
+        "vault",
+        Section(&[
+            ("caFile", Used),
+            ("caDir", Used),
+            ("alias", Used),
+            ("certificateName", Used),
+        ]),
+    ),
+    (
+        "ssh",
+        Section(&[
+            ("knownHosts", Used),
+            ("identityFile", Used),
+            ("identityFiles", Used),
+            ("transport", Used),
+        ]),
+    ),
 ];
 
-pub(crate) const EXPERIMENT: &[(&str, Fate)] = &[("emails", Later), ("experimentOverride", Used), ("roles", Used)];
+pub(crate) const EXPERIMENT: &[(&str, Fate)] =
+    &[("emails", Later), ("experimentOverride", Used), ("roles", Used)];
 
 /// What a role may say: its own keys, and `<key>Override` for what the file says for all.
 pub(crate) const ROLE: &[(&str, Fate)] = &[

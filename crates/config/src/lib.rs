@@ -46,14 +46,17 @@ mod template;
 mod tree;
 mod words;
 
-use std::{io, path::{Path, PathBuf}};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use check::check;
 pub use find::{DIRECTORIES, Env, NAMES, find};
 pub use finding::{Finding, Severity};
 pub use site::{
-    AcceptedKey, BadUid, Broken, DEFAULT_STATE_DIRECTORY, Destination, Effective, Kind, Limits, Origin, Retries, Retry,
-    Service, ServiceId, Site, Ssh, Timeouts, Transport, Vault,
+    AcceptedKey, BadUid, Broken, DEFAULT_STATE_DIRECTORY, Destination, Effective, Kind, Limits, Origin,
+    Retries, Retry, Service, ServiceId, Site, Ssh, Timeouts, Transport, Vault,
 };
 pub use template::Template;
 pub use tree::Position;
@@ -130,7 +133,11 @@ pub enum Error {
 }
 
 fn show(paths: &[PathBuf]) -> String {
-    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|p| p.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Reads the file.
@@ -160,9 +167,18 @@ pub fn load(path: &Path, env: &Env) -> Result<Loaded, Error> {
 /// # Errors
 /// [`Error::Syntax`] and [`Error::NotAMap`].
 pub fn parse(path: &Path, text: &str, env: &Env) -> Result<Loaded, Error> {
-    let tree = tree::parse(text).map_err(|m| Error::Syntax { path: path.to_owned(), at: m.at, why: m.why })?;
-    let top = Section::top(&tree).ok_or_else(|| Error::NotAMap { path: path.to_owned() })?;
+    let tree = tree::parse(text).map_err(|m| Error::Syntax {
+        path: path.to_owned(),
+        at: m.at,
+        why: m.why,
+    })?;
+    let top = Section::top(&tree).ok_or_else(|| Error::NotAMap {
+        path: path.to_owned(),
+    })?;
     let mut report = Reporter::new(path.to_owned());
     let site = Plan::new(top, env, &mut report).build(path);
-    Ok(Loaded { site, findings: report.finish() })
+    Ok(Loaded {
+        site,
+        findings: report.finish(),
+    })
 }

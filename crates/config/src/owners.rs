@@ -28,7 +28,11 @@ pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &
         }
         let uid = uid_text(claim, claimants);
         let paths = match claimant.service.and_then(|s| services.get(s)) {
-            Some(service) => service.paths(&uid).into_iter().map(|d| (d.path, d.kind)).collect(),
+            Some(service) => service
+                .paths(&uid)
+                .into_iter()
+                .map(|d| (d.path, d.kind))
+                .collect(),
             None => vec![(format!("/tmp/vt_u{uid}"), Kind::VaultTokenDefault)],
         };
         for node in &claim.nodes {
@@ -39,10 +43,17 @@ pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &
         }
     }
     for ((node, _, _), all) in wanted {
-        let marked = all.iter().find(|(i, _)| claimants.get(*i).is_some_and(|c| c.claim.marked));
-        let Some(owner) = marked.or(all.first()).copied() else { continue };
+        let marked = all
+            .iter()
+            .find(|(i, _)| claimants.get(*i).is_some_and(|c| c.claim.marked));
+        let Some(owner) = marked.or(all.first()).copied() else {
+            continue;
+        };
         for (index, kind) in all.into_iter().filter(|one| *one != owner) {
-            let service = claimants.get(index).and_then(|c| c.service).and_then(|s| services.get_mut(s));
+            let service = claimants
+                .get(index)
+                .and_then(|c| c.service)
+                .and_then(|s| services.get_mut(s));
             if let Some(service) = service {
                 service.yields.entry(node.clone()).or_default().insert(kind);
             }
@@ -52,7 +63,10 @@ pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &
 
 /// The UID as text: the one the file says for the account, else something that stands for it.
 pub(crate) fn uid_text(claim: &Claim, claimants: &[Claimant]) -> String {
-    let same = claimants.iter().map(|c| &c.claim).filter(|c| c.account == claim.account);
+    let same = claimants
+        .iter()
+        .map(|c| &c.claim)
+        .filter(|c| c.account == claim.account);
     claim
         .uid
         .or_else(|| same.filter_map(|c| c.uid).next())
@@ -63,13 +77,18 @@ fn choose_primaries(services: &mut [Service], claimants: &[Claimant], report: &m
     let mut owner: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
     for (index, claimant) in claimants.iter().enumerate() {
         let claim = &claimant.claim;
-        let entry = owner.entry(claim.account.as_str()).or_insert((index, claim.marked));
+        let entry = owner
+            .entry(claim.account.as_str())
+            .or_insert((index, claim.marked));
         if claim.marked && entry.1 && entry.0 != index {
             if let Some(service) = claimant.service.and_then(|s| services.get(s)) {
                 report.error(
                     service.at,
                     &format!("{}.primary", service.id),
-                    format!("another role of account {} is marked primary before", claim.account),
+                    format!(
+                        "another role of account {} is marked primary before",
+                        claim.account
+                    ),
                     "the first one counts; mark only one",
                 );
             }
@@ -78,7 +97,10 @@ fn choose_primaries(services: &mut [Service], claimants: &[Claimant], report: &m
         }
     }
     for (index, _) in owner.into_values() {
-        let service = claimants.get(index).and_then(|c| c.service).and_then(|s| services.get_mut(s));
+        let service = claimants
+            .get(index)
+            .and_then(|c| c.service)
+            .and_then(|s| services.get_mut(s));
         if let Some(service) = service {
             service.primary = true;
         }

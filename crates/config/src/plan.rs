@@ -1,10 +1,14 @@
 //! From the tree to the plan: what the file says for all, then each role.
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
-    AcceptedKey, Broken, Effective, Env, Limits, Origin, Retries, Retry, ServiceId, Site, Ssh, Timeouts, Transport,
-    Vault, duration,
+    AcceptedKey, Broken, Effective, Env, Limits, Origin, Retries, Retry, ServiceId, Site, Ssh, Timeouts,
+    Transport, Vault, duration,
     finding::Reporter,
     keys,
     owners::{self, Claimant},
@@ -30,7 +34,13 @@ pub(crate) struct Plan<'a, 't> {
 
 impl<'a, 't> Plan<'a, 't> {
     pub(crate) fn new(top: Section<'t>, env: &'a Env, report: &'a mut Reporter) -> Self {
-        Self { top, env, report, values: Vec::new(), later: Vec::new() }
+        Self {
+            top,
+            env,
+            report,
+            values: Vec::new(),
+            later: Vec::new(),
+        }
     }
 
     pub(crate) fn build(mut self, path: &Path) -> Site {
@@ -49,7 +59,9 @@ impl<'a, 't> Plan<'a, 't> {
         let vault = self.vault(&mtk);
         let state_dir = self.path(&mtk, "stateDirectory");
         let db = self.path(&top, "dbLocation").unwrap_or_else(|| DEFAULT_DB.into());
-        let disable_notifications = self.value(&top, "disableNotifications", section::boolean).unwrap_or_default();
+        let disable_notifications = self
+            .value(&top, "disableNotifications", section::boolean)
+            .unwrap_or_default();
         let mut site = Site {
             path: path.to_owned(),
             services: Vec::new(),
@@ -67,7 +79,13 @@ impl<'a, 't> Plan<'a, 't> {
             later: Vec::new(),
             values: Vec::new(),
         };
-        let shared = Shared { top: &top, env: self.env, ssh: &ssh, known_hosts_given, min_token_lifetime };
+        let shared = Shared {
+            top: &top,
+            env: self.env,
+            ssh: &ssh,
+            known_hosts_given,
+            min_token_lifetime,
+        };
         self.experiments(&shared, &mut site);
         site.later = self.later;
         site.later.sort_by_key(|k| (k.line, k.column));
@@ -78,7 +96,9 @@ impl<'a, 't> Plan<'a, 't> {
     fn check_environment(&mut self) {
         let nowhere = Position::default();
         if let Some(options) = &self.env.gettoken_opts {
-            let server = words::split(options).ok().and_then(|w| words::flag(&w, 'a', "vaultserver"));
+            let server = words::split(options)
+                .ok()
+                .and_then(|w| words::flag(&w, 'a', "vaultserver"));
             if server.is_none() {
                 self.report.warn(
                     nowhere,
@@ -89,12 +109,21 @@ impl<'a, 't> Plan<'a, 't> {
             }
         }
         if self.env.htgettoken_opts.is_some() {
-            self.report.note(nowhere, Env::HTGETTOKENOPTS, "the environment variable is not used", "");
+            self.report.note(
+                nowhere,
+                Env::HTGETTOKENOPTS,
+                "the environment variable is not used",
+                "",
+            );
         }
     }
 
     fn keep(&mut self, path: String, value: impl Into<String>, origin: Origin) {
-        self.values.push(Effective { key: path, value: value.into(), origin });
+        self.values.push(Effective {
+            key: path,
+            value: value.into(),
+            origin,
+        });
     }
 
     /// A value that cannot be read is an error, and then the default holds.
@@ -112,14 +141,16 @@ impl<'a, 't> Plan<'a, 't> {
                 Some(value)
             }
             Err(why) => {
-                self.report.error(entry.node.at, &path, why, "until this is right the default holds");
+                self.report
+                    .error(entry.node.at, &path, why, "until this is right the default holds");
                 None
             }
         }
     }
 
     fn text(&mut self, section: &Section<'t>, key: &str) -> Option<String> {
-        self.value(section, key, |v| Ok(section::text(v)?.trim().to_owned())).filter(|t| !t.is_empty())
+        self.value(section, key, |v| Ok(section::text(v)?.trim().to_owned()))
+            .filter(|t| !t.is_empty())
     }
 
     fn path(&mut self, section: &Section<'t>, key: &str) -> Option<PathBuf> {
@@ -147,7 +178,11 @@ impl<'a, 't> Plan<'a, 't> {
         let mut one = |key: &str, default| {
             let short = key.trim_end_matches("Timeout");
             // the Go service strips the word, so both forms count
-            let key = if section.get(key).is_none() && section.get(short).is_some() { short } else { key };
+            let key = if section.get(key).is_none() && section.get(short).is_some() {
+                short
+            } else {
+                key
+            };
             self.span(&section, key, default)
         };
         let timeouts = Timeouts {
@@ -187,10 +222,19 @@ impl<'a, 't> Plan<'a, 't> {
     /// file; here the pause gives way.
     fn retry(&mut self, types: &Section<'t>, step: &str, timeout: Duration) -> Retry {
         let section = types.child(step, self.report);
-        let retries = self.value(&section, "numRetries", section::count).unwrap_or_default();
-        let pause = self.value(&section, "retrySleep", |v| section::span(v).map(Shown)).map_or(Duration::ZERO, |s| s.0);
+        let retries = self
+            .value(&section, "numRetries", section::count)
+            .unwrap_or_default();
+        let pause = self
+            .value(&section, "retrySleep", |v| section::span(v).map(Shown))
+            .map_or(Duration::ZERO, |s| s.0);
         let retries = if retries > 100 {
-            self.report.warn(section.at(), &section.path_of("numRetries"), "more than 100 tries are not made", "");
+            self.report.warn(
+                section.at(),
+                &section.path_of("numRetries"),
+                "more than 100 tries are not made",
+                "",
+            );
             100
         } else {
             retries
@@ -210,7 +254,10 @@ impl<'a, 't> Plan<'a, 't> {
             ),
             "lengthen the timeout or shorten the pause; the Go service runs without any retry then",
         );
-        Retry { retries, pause: shorter }
+        Retry {
+            retries,
+            pause: shorter,
+        }
     }
 
     fn node_token_lifetime(&mut self, mtk: &Section<'t>, minimum: Duration) -> Duration {
@@ -220,8 +267,12 @@ impl<'a, 't> Plan<'a, 't> {
         let path = "mtk.node.tokenLifetime";
         let mut life = self.span(&node, "tokenLifetime", DAY * 7);
         if life > limit {
-            let message = format!("a Vault token in a file may live {} at the most", duration::show(limit));
-            self.report.error(at, path, message, "until this is right 7d holds");
+            let message = format!(
+                "a Vault token in a file may live {} at the most",
+                duration::show(limit)
+            );
+            self.report
+                .error(at, path, message, "until this is right 7d holds");
             life = DAY * 7;
         }
         if minimum >= life {
@@ -293,12 +344,20 @@ impl<'a, 't> Plan<'a, 't> {
             .or_else(|| self.paths(&section, "identityFile"))
             .unwrap_or_else(|| default_identities(home));
         let transport = self.transport(&section);
-        let ssh = Ssh { port: 22, known_hosts, identity_files, connect_timeout: Duration::from_secs(30), transport };
+        let ssh = Ssh {
+            port: 22,
+            known_hosts,
+            identity_files,
+            connect_timeout: Duration::from_secs(30),
+            transport,
+        };
         (ssh, given)
     }
 
     fn transport(&mut self, section: &Section<'t>) -> Transport {
-        let Some(entry) = section.get("transport") else { return Transport::Auto };
+        let Some(entry) = section.get("transport") else {
+            return Transport::Auto;
+        };
         let path = section.path_of(&entry.key);
         let text = section::text(&entry.node.value).unwrap_or_default();
         match text.as_str() {
@@ -306,7 +365,12 @@ impl<'a, 't> Plan<'a, 't> {
             "libssh2" => return Transport::Libssh2,
             "russh" => return Transport::Russh,
             "openssh" => {
-                self.report.error(entry.node.at, &path, "openssh is not available in this version", "auto is used");
+                self.report.error(
+                    entry.node.at,
+                    &path,
+                    "openssh is not available in this version",
+                    "auto is used",
+                );
             }
             other => {
                 let message = format!("{other:?} is none of auto, libssh2, russh");
@@ -321,10 +385,14 @@ impl<'a, 't> Plan<'a, 't> {
         let home = self.env.home.clone();
         let read = |v: &Value| -> Result<Paths, String> {
             let texts = match v {
-                Value::List(items) => items.iter().map(|i| section::text(&i.value)).collect::<Result<_, _>>()?,
+                Value::List(items) => items
+                    .iter()
+                    .map(|i| section::text(&i.value))
+                    .collect::<Result<_, _>>()?,
                 other => vec![section::text(other)?],
             };
-            let resolve = |t: String| ssh::expand(&t, home.as_deref()).ok_or(format!("{t:?} cannot be resolved"));
+            let resolve =
+                |t: String| ssh::expand(&t, home.as_deref()).ok_or(format!("{t:?} cannot be resolved"));
             Ok(Paths(texts.into_iter().map(resolve).collect::<Result<_, _>>()?))
         };
         self.value(section, key, read).map(|p| p.0)
@@ -333,16 +401,28 @@ impl<'a, 't> Plan<'a, 't> {
     fn experiments(&mut self, shared: &Shared<'_, 't>, site: &mut Site) {
         let experiments = self.top.child("experiments", self.report);
         if experiments.entries().is_empty() {
-            self.report.warn(self.top.at(), "experiments", "there is no service in this file", "");
+            self.report.warn(
+                self.top.at(),
+                "experiments",
+                "there is no service in this file",
+                "",
+            );
         }
         let mut claimants = Vec::new();
         let mut seen: BTreeMap<String, ()> = BTreeMap::new();
         for entry in experiments.entries() {
             let twice = seen.insert(entry.key.to_lowercase(), ()).is_some();
-            let Some(experiment) = experiments.below(entry, self.report) else { continue };
+            let Some(experiment) = experiments.below(entry, self.report) else {
+                continue;
+            };
             if twice {
                 let message = "the experiment stands in the file twice, in another case";
-                self.report.refuse(entry.at, &experiments.path_of(&entry.key), message, "rename one of them");
+                self.report.refuse(
+                    entry.at,
+                    &experiments.path_of(&entry.key),
+                    message,
+                    "rename one of them",
+                );
             }
             experiment.check_keys(keys::EXPERIMENT, Unknown::Refuse, self.report, &mut self.later);
             let name = entry.key.as_str();
@@ -350,22 +430,44 @@ impl<'a, 't> Plan<'a, 't> {
             let reasons = self.report.take_refusals();
             let roles = experiment.child("roles", self.report);
             if roles.entries().is_empty() {
-                self.report.warn(entry.at, &experiment.path_of("roles"), "the experiment has no role", "");
+                self.report.warn(
+                    entry.at,
+                    &experiment.path_of("roles"),
+                    "the experiment has no role",
+                    "",
+                );
             }
             for (index, entry) in roles.entries().iter().enumerate() {
-                let id = ServiceId { experiment: name.to_owned(), role: entry.key.clone() };
+                let id = ServiceId {
+                    experiment: name.to_owned(),
+                    role: entry.key.clone(),
+                };
                 let mut reasons = reasons.clone();
-                let twice = roles.entries().iter().take(index).any(|e| e.key.to_lowercase() == entry.key.to_lowercase());
+                let twice = roles
+                    .entries()
+                    .iter()
+                    .take(index)
+                    .any(|e| e.key.to_lowercase() == entry.key.to_lowercase());
                 if twice {
                     let message = "the role stands in the experiment twice, in another case";
-                    self.report.refuse(entry.at, &roles.path_of(&entry.key), message, "rename one of them");
+                    self.report.refuse(
+                        entry.at,
+                        &roles.path_of(&entry.key),
+                        message,
+                        "rename one of them",
+                    );
                 }
                 let Some(section) = roles.below(entry, self.report) else {
                     reasons.push(format!("{}: it is not a map", roles.path_of(&entry.key)));
-                    site.broken.push(Broken { id, at: entry.at, reason: reasons.join("; ") });
+                    site.broken.push(Broken {
+                        id,
+                        at: entry.at,
+                        reason: reasons.join("; "),
+                    });
                     continue;
                 };
-                let read = RoleReader::new(shared, section, self.report).read(id.clone(), &issuer, &mut self.later);
+                let read =
+                    RoleReader::new(shared, section, self.report).read(id.clone(), &issuer, &mut self.later);
                 reasons.extend(self.report.take_refusals());
                 let service = match read.service {
                     Some(service) if reasons.is_empty() => {
@@ -374,18 +476,27 @@ impl<'a, 't> Plan<'a, 't> {
                         Some(site.services.len() - 1)
                     }
                     _ => {
-                        site.broken.push(Broken { id, at: entry.at, reason: reasons.join("; ") });
+                        site.broken.push(Broken {
+                            id,
+                            at: entry.at,
+                            reason: reasons.join("; "),
+                        });
                         None
                     }
                 };
-                claimants.push(Claimant { claim: read.claim, service });
+                claimants.push(Claimant {
+                    claim: read.claim,
+                    service,
+                });
             }
         }
         owners::assign(&mut site.services, &claimants, self.report);
     }
 
     fn issuer(&mut self, experiment: &Section<'t>, key: &str) -> String {
-        let Some(entry) = experiment.get("experimentOverride") else { return key.to_lowercase() };
+        let Some(entry) = experiment.get("experimentOverride") else {
+            return key.to_lowercase();
+        };
         let path = experiment.path_of(&entry.key);
         match section::text(&entry.node.value) {
             Ok(text) if text.trim().is_empty() => key.to_lowercase(),
@@ -413,13 +524,20 @@ impl<'a, 't> Plan<'a, 't> {
 /// Those that are there; if none is, the one an error should name.
 fn existing(all: Vec<PathBuf>, otherwise: &str) -> Vec<PathBuf> {
     let found: Vec<PathBuf> = all.into_iter().filter(|p| p.is_file()).collect();
-    if found.is_empty() { vec![otherwise.into()] } else { found }
+    if found.is_empty() {
+        vec![otherwise.into()]
+    } else {
+        found
+    }
 }
 
 fn default_identities(home: Option<&Path>) -> Vec<PathBuf> {
     let names = ["id_ed25519", "id_ecdsa", "id_rsa"];
     let ssh = home.map(|h| h.join(".ssh"));
-    ssh.iter().flat_map(|dir| names.iter().map(move |n| dir.join(n))).filter(|p| p.is_file()).collect()
+    ssh.iter()
+        .flat_map(|dir| names.iter().map(move |n| dir.join(n)))
+        .filter(|p| p.is_file())
+        .collect()
 }
 
 /// A span shown as the file would have it.

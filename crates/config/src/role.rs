@@ -65,12 +65,18 @@ pub(crate) struct RoleReader<'a, 't> {
 
 impl<'a, 't> RoleReader<'a, 't> {
     pub(crate) fn new(shared: &'a Shared<'a, 't>, role: Section<'t>, report: &'a mut Reporter) -> Self {
-        Self { shared, role, report, values: Vec::new() }
+        Self {
+            shared,
+            role,
+            report,
+            values: Vec::new(),
+        }
     }
 
     /// Reads the role. `issuer` is the experiment's name at HTCondor, its override applied.
     pub(crate) fn read(mut self, id: ServiceId, issuer: &str, later: &mut Vec<AcceptedKey>) -> Read {
-        self.role.check_keys(keys::ROLE, Unknown::Refuse, self.report, later);
+        self.role
+            .check_keys(keys::ROLE, Unknown::Refuse, self.report, later);
         let at = self.role.at();
         let account = self.account();
         let name = self.name(&id, issuer);
@@ -88,7 +94,12 @@ impl<'a, 't> RoleReader<'a, 't> {
         let ssh = self.ssh();
         let disable_notifications = self.truth("disableNotifications").unwrap_or_default();
         let marked = self.marked();
-        let claim = Claim { account: account.clone().unwrap_or_default(), uid, nodes: nodes.clone(), marked };
+        let claim = Claim {
+            account: account.clone().unwrap_or_default(),
+            uid,
+            nodes: nodes.clone(),
+            marked,
+        };
         let service = match (account, name, principal, vault_server) {
             (Some(account), Some(name), Some(principal), Some(vault_server)) => Some(Service {
                 id,
@@ -130,14 +141,26 @@ impl<'a, 't> RoleReader<'a, 't> {
         let overridden = format!("{key}Override");
         if let Some(entry) = self.role.get(&overridden) {
             let origin = Origin::Override(entry.node.at);
-            return Some(Setting { entry, path: self.role.path_of(&entry.key), origin });
+            return Some(Setting {
+                entry,
+                path: self.role.path_of(&entry.key),
+                origin,
+            });
         }
         let entry = self.shared.top.get(key)?;
-        Some(Setting { entry, path: entry.key.clone(), origin: Origin::File(entry.node.at) })
+        Some(Setting {
+            entry,
+            path: entry.key.clone(),
+            origin: Origin::File(entry.node.at),
+        })
     }
 
     fn keep(&mut self, key: &str, value: impl Into<String>, origin: Origin) {
-        self.values.push(Effective { key: key.to_owned(), value: value.into(), origin });
+        self.values.push(Effective {
+            key: key.to_owned(),
+            value: value.into(),
+            origin,
+        });
     }
 
     fn missing(&mut self, key: &str, message: &str, advice: &str) {
@@ -170,7 +193,11 @@ impl<'a, 't> RoleReader<'a, 't> {
 
     fn words(&mut self, key: &str) -> Option<Vec<String>> {
         let (list, setting) = self.convert(key, section::list)?;
-        let list: Vec<String> = list.into_iter().map(|(w, _)| w).filter(|w| !w.is_empty()).collect();
+        let list: Vec<String> = list
+            .into_iter()
+            .map(|(w, _)| w)
+            .filter(|w| !w.is_empty())
+            .collect();
         if list.is_empty() {
             return None;
         }
@@ -186,12 +213,20 @@ impl<'a, 't> RoleReader<'a, 't> {
 
     fn account(&mut self) -> Option<String> {
         let Some(entry) = self.role.get("account") else {
-            self.missing("account", "there is no account", "name the UNIX account the robot serves");
+            self.missing(
+                "account",
+                "there is no account",
+                "name the UNIX account the robot serves",
+            );
             return None;
         };
         let path = self.role.path_of(&entry.key);
         let checked = section::text(&entry.node.value).and_then(|a| {
-            if is_account(&a) { Ok(a) } else { Err(format!("{a:?} is not the name of an account")) }
+            if is_account(&a) {
+                Ok(a)
+            } else {
+                Err(format!("{a:?} is not the name of an account"))
+            }
         });
         match checked {
             Ok(account) => {
@@ -212,7 +247,8 @@ impl<'a, 't> RoleReader<'a, 't> {
             Err(error) => {
                 let (at, path) = (self.role.at(), self.role.path_of(""));
                 let advice = "rename it, or give the experiment an experimentOverride";
-                self.report.refuse(at, path.trim_end_matches('.'), error.to_string(), advice);
+                self.report
+                    .refuse(at, path.trim_end_matches('.'), error.to_string(), advice);
                 None
             }
         }
@@ -246,7 +282,8 @@ impl<'a, 't> RoleReader<'a, 't> {
             }
             Err(error) => {
                 let advice = "the realm has to be written: name/part@REALM";
-                self.report.refuse(setting.entry.node.at, &setting.path, error.to_string(), advice);
+                self.report
+                    .refuse(setting.entry.node.at, &setting.path, error.to_string(), advice);
                 None
             }
         }
@@ -254,7 +291,13 @@ impl<'a, 't> RoleReader<'a, 't> {
 
     fn fill(&self, pattern: &str, account: &str, id: &ServiceId) -> Result<String, String> {
         let template = Template::parse(pattern)?;
-        for field in [Field::DesiredUid, Field::Name, Field::UserPrincipal, Field::KeytabPath, Field::VaultServer] {
+        for field in [
+            Field::DesiredUid,
+            Field::Name,
+            Field::UserPrincipal,
+            Field::KeytabPath,
+            Field::VaultServer,
+        ] {
             if template.names(field) {
                 return Err("a principal may be made of .Account, .Experiment and .Role only".into());
             }
@@ -271,9 +314,18 @@ impl<'a, 't> RoleReader<'a, 't> {
         let home = self.shared.env.home.as_deref();
         let (path, origin) = match self.text("keytabPath") {
             // an override is the file itself, the key at the top the directory it lies in
-            Some((file, Setting { origin: origin @ Origin::Override(_), .. })) => (PathBuf::from(file), origin),
+            Some((
+                file,
+                Setting {
+                    origin: origin @ Origin::Override(_),
+                    ..
+                },
+            )) => (PathBuf::from(file), origin),
             Some((dir, setting)) => (Path::new(&dir).join(format!("{account}.keytab")), setting.origin),
-            None => (Path::new(DEFAULT_KEYTABS).join(format!("{account}.keytab")), Origin::Default),
+            None => (
+                Path::new(DEFAULT_KEYTABS).join(format!("{account}.keytab")),
+                Origin::Default,
+            ),
         };
         let path = ssh::expand(&path.to_string_lossy(), home).unwrap_or(path);
         self.keep("keytab", path.to_string_lossy(), origin);
@@ -290,7 +342,8 @@ impl<'a, 't> RoleReader<'a, 't> {
                 Some(uid)
             }
             Ok(uid) => {
-                self.report.refuse(entry.node.at, &path, format!("uid {uid} is not an account's"), "");
+                self.report
+                    .refuse(entry.node.at, &path, format!("uid {uid} is not an account's"), "");
                 None
             }
             Err(why) => {
@@ -302,7 +355,9 @@ impl<'a, 't> RoleReader<'a, 't> {
 
     fn vault_server(&mut self) -> Option<String> {
         if let Some(options) = &self.shared.env.gettoken_opts {
-            let server = words::split(options).ok().and_then(|w| words::flag(&w, 'a', "vaultserver"));
+            let server = words::split(options)
+                .ok()
+                .and_then(|w| words::flag(&w, 'a', "vaultserver"));
             if let Some(server) = server {
                 self.keep("vaultServer", &server, Origin::Environment(Env::GETTOKEN_OPTS));
                 return Some(server);
@@ -317,7 +372,12 @@ impl<'a, 't> RoleReader<'a, 't> {
             return None;
         };
         if server.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            self.report.refuse(setting.entry.node.at, &setting.path, "a host name holds no blanks", "");
+            self.report.refuse(
+                setting.entry.node.at,
+                &setting.path,
+                "a host name holds no blanks",
+                "",
+            );
             return None;
         }
         self.keep("vaultServer", &server, setting.origin);
@@ -325,7 +385,9 @@ impl<'a, 't> RoleReader<'a, 't> {
     }
 
     fn store(&mut self) -> bool {
-        let Some(entry) = self.role.get("tokenGetterOverride") else { return true };
+        let Some(entry) = self.role.get("tokenGetterOverride") else {
+            return true;
+        };
         let path = self.role.path_of(&entry.key);
         let store = match section::text(&entry.node.value).as_deref() {
             Ok("getToken") => false,
@@ -340,7 +402,11 @@ impl<'a, 't> RoleReader<'a, 't> {
                 true
             }
         };
-        self.keep("tokenGetter", if store { "storeAndGetToken" } else { "getToken" }, Origin::Override(entry.node.at));
+        self.keep(
+            "tokenGetter",
+            if store { "storeAndGetToken" } else { "getToken" },
+            Origin::Override(entry.node.at),
+        );
         store
     }
 
@@ -363,7 +429,9 @@ impl<'a, 't> RoleReader<'a, 't> {
     }
 
     fn nodes(&mut self) -> Vec<String> {
-        let Some(entry) = self.role.get("destinationNodes") else { return Vec::new() };
+        let Some(entry) = self.role.get("destinationNodes") else {
+            return Vec::new();
+        };
         let path = self.role.path_of(&entry.key);
         let list = match section::list(&entry.node.value) {
             Ok(list) => list,
@@ -376,7 +444,8 @@ impl<'a, 't> RoleReader<'a, 't> {
         for (node, at) in list {
             let at = at.unwrap_or(entry.node.at);
             if !is_host(&node) {
-                self.report.refuse(at, &path, format!("{node:?} is not the name of a host"), "");
+                self.report
+                    .refuse(at, &path, format!("{node:?} is not the name of a host"), "");
             } else if nodes.contains(&node) {
                 self.report.warn(at, &path, format!("{node} is named twice"), "");
             } else {
@@ -390,7 +459,12 @@ impl<'a, 't> RoleReader<'a, 't> {
     fn role_file(&mut self) -> Option<Template> {
         let (text, at, path, origin) = match self.text("defaultRoleFileDestinationTemplate") {
             Some((text, s)) => (text, s.entry.node.at, s.path, s.origin),
-            None => (DEFAULT_ROLE_FILE.into(), Position::default(), String::new(), Origin::Default),
+            None => (
+                DEFAULT_ROLE_FILE.into(),
+                Position::default(),
+                String::new(),
+                Origin::Default,
+            ),
         };
         match Template::parse(&text) {
             Ok(template) => {
@@ -399,7 +473,12 @@ impl<'a, 't> RoleReader<'a, 't> {
             }
             Err(why) => {
                 // as with the Go service: without it the tokens still go out
-                self.report.error(at, &path, why, "until this is right no default-role file is pushed");
+                self.report.error(
+                    at,
+                    &path,
+                    why,
+                    "until this is right no default-role file is pushed",
+                );
                 None
             }
         }
@@ -407,7 +486,9 @@ impl<'a, 't> RoleReader<'a, 't> {
 
     /// A path is judged once everything that may be part of it is known.
     fn check_role_file(&mut self, service: &mut Service) {
-        let Some(template) = &service.role_file else { return };
+        let Some(template) = &service.role_file else {
+            return;
+        };
         let path = service.role_file_path(template, "1");
         if is_file_path(&path) {
             return;
@@ -417,7 +498,12 @@ impl<'a, 't> RoleReader<'a, 't> {
             None => (self.role.at(), self.role.path_of("")),
         };
         let advice = "until this is right no default-role file is pushed";
-        self.report.error(at, &key, format!("{path:?} is not an absolute path of a file"), advice);
+        self.report.error(
+            at,
+            &key,
+            format!("{path:?} is not an absolute path of a file"),
+            advice,
+        );
         service.role_file = None;
     }
 
@@ -430,12 +516,22 @@ impl<'a, 't> RoleReader<'a, 't> {
         let copier = match copier::parse(&text) {
             Ok(copier) => copier,
             Err(why) => {
-                self.report.error(at, &setting.path, format!("these options cannot be split: {why}"), "");
+                self.report.error(
+                    at,
+                    &setting.path,
+                    format!("these options cannot be split: {why}"),
+                    "",
+                );
                 return DEFAULT_MODE;
             }
         };
         for word in &copier.unsupported {
-            self.report.warn(at, &setting.path, format!("{word} means nothing here: files go by SFTP, not rsync"), "");
+            self.report.warn(
+                at,
+                &setting.path,
+                format!("{word} means nothing here: files go by SFTP, not rsync"),
+                "",
+            );
         }
         if let Some(why) = copier.bad {
             let advice = format!("files are written with mode {DEFAULT_MODE:04o}");
@@ -455,7 +551,13 @@ impl<'a, 't> RoleReader<'a, 't> {
             self.apply_ssh_options(&text, &setting, &mut ssh);
             self.keep("sshOptions", text, setting.origin);
         }
-        let show = |paths: &[PathBuf]| paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(",");
+        let show = |paths: &[PathBuf]| {
+            paths
+                .iter()
+                .map(|p| p.display().to_string())
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         let shown = format!(
             "port={} connectTimeout={} knownHosts={} identityFiles={}",
             ssh.port,
@@ -472,15 +574,22 @@ impl<'a, 't> RoleReader<'a, 't> {
         let options = match ssh::parse(text, self.shared.env.home.as_deref()) {
             Ok(options) => options,
             Err(why) => {
-                self.report.refuse(at, &setting.path, format!("these options cannot be split: {why}"), "");
+                self.report.refuse(
+                    at,
+                    &setting.path,
+                    format!("these options cannot be split: {why}"),
+                    "",
+                );
                 return;
             }
         };
         for complaint in options.complaints {
             if complaint.grave {
-                self.report.warn(at, &setting.path, complaint.message, complaint.advice);
+                self.report
+                    .warn(at, &setting.path, complaint.message, complaint.advice);
             } else {
-                self.report.note(at, &setting.path, complaint.message, complaint.advice);
+                self.report
+                    .note(at, &setting.path, complaint.message, complaint.advice);
             }
         }
         ssh.port = options.port.unwrap_or(ssh.port);
@@ -498,7 +607,9 @@ impl<'a, 't> RoleReader<'a, 't> {
     }
 
     fn marked(&mut self) -> bool {
-        let Some(entry) = self.role.get("primary") else { return false };
+        let Some(entry) = self.role.get("primary") else {
+            return false;
+        };
         let path = self.role.path_of(&entry.key);
         match section::boolean(&entry.node.value) {
             Ok(marked) => {
@@ -515,24 +626,32 @@ impl<'a, 't> RoleReader<'a, 't> {
 
 /// Where OpenSSH looks for the user's known hosts.
 pub(crate) fn user_known_hosts(home: Option<&Path>) -> Vec<PathBuf> {
-    home.map(|h| vec![h.join(".ssh/known_hosts"), h.join(".ssh/known_hosts2")]).unwrap_or_default()
+    home.map(|h| vec![h.join(".ssh/known_hosts"), h.join(".ssh/known_hosts2")])
+        .unwrap_or_default()
 }
 
 /// Where OpenSSH looks for the machine's known hosts.
 pub(crate) fn global_known_hosts() -> Vec<PathBuf> {
-    vec!["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()]
+    vec![
+        "/etc/ssh/ssh_known_hosts".into(),
+        "/etc/ssh/ssh_known_hosts2".into(),
+    ]
 }
 
 fn is_account(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
 fn is_host(text: &str) -> bool {
     text.len() <= 253
         && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b))
 }
 
 fn is_file_path(text: &str) -> bool {
@@ -540,5 +659,8 @@ fn is_file_path(text: &str) -> bool {
         && text.starts_with('/')
         && !text.ends_with('/')
         && !text.chars().any(char::is_control)
-        && text.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..")
+        && text
+            .split('/')
+            .skip(1)
+            .all(|part| !part.is_empty() && part != "." && part != "..")
 }

@@ -31,14 +31,26 @@ pub(crate) enum Unknown {
 impl<'t> Section<'t> {
     pub(crate) fn top(node: &'t Node) -> Option<Self> {
         match &node.value {
-            Value::Map(entries) => Some(Self { path: String::new(), at: node.at, entries }),
-            Value::Null => Some(Self { path: String::new(), at: node.at, entries: &[] }),
+            Value::Map(entries) => Some(Self {
+                path: String::new(),
+                at: node.at,
+                entries,
+            }),
+            Value::Null => Some(Self {
+                path: String::new(),
+                at: node.at,
+                entries: &[],
+            }),
             _ => None,
         }
     }
 
     pub(crate) fn empty() -> Self {
-        Self { path: String::new(), at: Position::default(), entries: &[] }
+        Self {
+            path: String::new(),
+            at: Position::default(),
+            entries: &[],
+        }
     }
 
     pub(crate) fn at(&self) -> Position {
@@ -51,13 +63,19 @@ impl<'t> Section<'t> {
 
     /// The path of a key in this map, as written.
     pub(crate) fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     /// The entry of a key in any case; a key without a value counts as not there, as in viper.
     pub(crate) fn get(&self, key: &str) -> Option<&'t Entry> {
         let key = key.to_lowercase();
-        self.entries.iter().find(|e| e.node.value != Value::Null && e.key.to_lowercase() == key)
+        self.entries
+            .iter()
+            .find(|e| e.node.value != Value::Null && e.key.to_lowercase() == key)
     }
 
     /// The map below a key; anything else there is an error and reads as empty.
@@ -72,10 +90,23 @@ impl<'t> Section<'t> {
     pub(crate) fn below(&self, entry: &'t Entry, report: &mut Reporter) -> Option<Section<'t>> {
         let path = self.path_of(&entry.key);
         match &entry.node.value {
-            Value::Map(entries) => Some(Section { path, at: entry.at, entries }),
-            Value::Null => Some(Section { path, at: entry.at, entries: &[] }),
+            Value::Map(entries) => Some(Section {
+                path,
+                at: entry.at,
+                entries,
+            }),
+            Value::Null => Some(Section {
+                path,
+                at: entry.at,
+                entries: &[],
+            }),
             other => {
-                report.error(entry.node.at, &path, format!("a map is wanted here, not {}", other.kind()), "");
+                report.error(
+                    entry.node.at,
+                    &path,
+                    format!("a map is wanted here, not {}", other.kind()),
+                    "",
+                );
                 None
             }
         }
@@ -96,7 +127,12 @@ impl<'t> Section<'t> {
                 Unknown::Error => report.error(entry.at, &path, message, advice),
                 Unknown::Refuse => report.refuse(entry.at, &path, message, advice),
             };
-            if let Some(first) = self.entries.iter().take(index).find(|e| e.key.to_lowercase() == folded) {
+            if let Some(first) = self
+                .entries
+                .iter()
+                .take(index)
+                .find(|e| e.key.to_lowercase() == folded)
+            {
                 blame(
                     format!("the same key stands in line {} in another case", first.at.line),
                     "keep one of them".into(),
@@ -207,9 +243,13 @@ pub(crate) fn count(value: &Value) -> Result<u32, String> {
         Value::Float(n) => n.to_string().parse().ok(),
         other => return Err(format!("a whole number is wanted here, not {}", other.kind())),
     };
-    number
-        .and_then(|n| u32::try_from(n).ok())
-        .ok_or_else(|| format!("{} is not a whole number from 0 to {}", text(value).unwrap_or_default(), u32::MAX))
+    number.and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
+        format!(
+            "{} is not a whole number from 0 to {}",
+            text(value).unwrap_or_default(),
+            u32::MAX
+        )
+    })
 }
 
 /// A span of time: text, or a bare number of seconds.
@@ -240,7 +280,13 @@ mod tests {
 
     #[test]
     fn scalars_where_lists_are_meant() {
-        let words = |t| list(&value(t)).unwrap().into_iter().map(|(w, _)| w).collect::<Vec<_>>();
+        let words = |t| {
+            list(&value(t))
+                .unwrap()
+                .into_iter()
+                .map(|(w, _)| w)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(words("[a, b]"), ["a", "b"]);
         assert_eq!(words("a b"), ["a", "b"]);
         assert_eq!(words("a,b , c"), ["a", "b", "c"]);

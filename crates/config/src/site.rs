@@ -157,7 +157,10 @@ impl Service {
     /// [`BadUid`] for root and for the UID that means none.
     pub fn destinations(&self, uid: u32) -> Result<Vec<Destination>, BadUid> {
         if uid == 0 || uid == u32::MAX {
-            return Err(BadUid { account: self.account.clone(), uid });
+            return Err(BadUid {
+                account: self.account.clone(),
+                uid,
+            });
         }
         Ok(self.paths(&uid.to_string()))
     }
@@ -184,11 +187,23 @@ impl Service {
     pub(crate) fn paths(&self, uid: &str) -> Vec<Destination> {
         let mode = self.file_mode;
         let mut all = vec![
-            Destination { path: format!("/tmp/vt_u{uid}"), kind: Kind::VaultTokenDefault, mode },
-            Destination { path: format!("/tmp/vt_u{uid}-{}", self.name), kind: Kind::VaultTokenService, mode },
+            Destination {
+                path: format!("/tmp/vt_u{uid}"),
+                kind: Kind::VaultTokenDefault,
+                mode,
+            },
+            Destination {
+                path: format!("/tmp/vt_u{uid}-{}", self.name),
+                kind: Kind::VaultTokenService,
+                mode,
+            },
         ];
         if let Some(template) = &self.role_file {
-            all.push(Destination { path: self.role_file_path(template, uid), kind: Kind::DefaultRole, mode });
+            all.push(Destination {
+                path: self.role_file_path(template, uid),
+                kind: Kind::DefaultRole,
+                mode,
+            });
         }
         all
     }
@@ -239,7 +254,13 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         let s = Duration::from_secs;
-        Self { global: s(300), kerberos: s(20), vault_storer: s(60), ping: s(10), push: s(30) }
+        Self {
+            global: s(300),
+            kerberos: s(20),
+            vault_storer: s(60),
+            ping: s(10),
+            push: s(30),
+        }
     }
 }
 
@@ -280,7 +301,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { vault_concurrency: 8, credd_concurrency: 16, node_concurrency: 32, per_node: 4 }
+        Self {
+            vault_concurrency: 8,
+            credd_concurrency: 16,
+            node_concurrency: 32,
+            per_node: 4,
+        }
     }
 }
 

@@ -59,7 +59,10 @@ pub(crate) fn parse(text: &str, home: Option<&Path>) -> Result<SshOptions, &'sta
             Some("") => words.next().map(String::as_str),
             other => other,
         };
-        match option.and_then(|o| o.split_once(['=', ' ']).map(|(n, v)| (n.trim(), v.trim().trim_matches('"')))) {
+        match option.and_then(|o| {
+            o.split_once(['=', ' '])
+                .map(|(n, v)| (n.trim(), v.trim().trim_matches('"')))
+        }) {
             Some((name, value)) => out.option(name, value, home),
             None => out.complain(
                 true,
@@ -73,7 +76,11 @@ pub(crate) fn parse(text: &str, home: Option<&Path>) -> Result<SshOptions, &'sta
 
 impl SshOptions {
     fn complain(&mut self, grave: bool, message: String, advice: &'static str) {
-        self.complaints.push(Complaint { grave, message, advice });
+        self.complaints.push(Complaint {
+            grave,
+            message,
+            advice,
+        });
     }
 
     fn option(&mut self, name: &str, value: &str, home: Option<&Path>) {
@@ -85,7 +92,11 @@ impl SshOptions {
             },
             "connecttimeout" => match duration::parse(value) {
                 Ok(time) if !time.is_zero() => self.connect_timeout = Some(time),
-                _ => self.complain(true, format!("ConnectTimeout={value} is not a number of seconds"), ""),
+                _ => self.complain(
+                    true,
+                    format!("ConnectTimeout={value} is not a number of seconds"),
+                    "",
+                ),
             },
             "userknownhostsfile" => {
                 let files = self.files(name, value, home);
@@ -103,7 +114,9 @@ impl SshOptions {
                 if !["yes", "true", "ask"].contains(&value.to_lowercase().as_str()) {
                     self.complain(
                         true,
-                        format!("StrictHostKeyChecking={value} is not honoured: host keys are checked strictly"),
+                        format!(
+                            "StrictHostKeyChecking={value} is not honoured: host keys are checked strictly"
+                        ),
                         "put the nodes' host keys into a known_hosts file",
                     );
                 }
@@ -111,7 +124,11 @@ impl SshOptions {
             _ if HARMLESS.contains(&folded.as_str()) => {
                 self.complain(false, format!("{name} has no effect here"), "");
             }
-            _ => self.complain(true, format!("{name} is not supported"), "remove it if it is not needed"),
+            _ => self.complain(
+                true,
+                format!("{name} is not supported"),
+                "remove it if it is not needed",
+            ),
         }
     }
 
@@ -124,7 +141,11 @@ impl SshOptions {
             }
             match expand(word, home) {
                 Some(path) => files.push(path),
-                None => self.complain(true, format!("{name}: {word:?} cannot be resolved here"), "write the whole path"),
+                None => self.complain(
+                    true,
+                    format!("{name}: {word:?} cannot be resolved here"),
+                    "write the whole path",
+                ),
             }
         }
         files
@@ -158,9 +179,15 @@ mod tests {
         );
         assert_eq!(o.port, Some(2222));
         assert_eq!(o.connect_timeout, Some(std::time::Duration::from_secs(7)));
-        assert_eq!(o.user_known_hosts, Some(vec!["/home/mtk/.ssh/a".into(), "/etc/b".into()]));
+        assert_eq!(
+            o.user_known_hosts,
+            Some(vec!["/home/mtk/.ssh/a".into(), "/etc/b".into()])
+        );
         assert_eq!(o.global_known_hosts, Some(vec![]));
-        assert_eq!(o.identity_files, [PathBuf::from("/home/mtk/.ssh/key"), "/k2".into()]);
+        assert_eq!(
+            o.identity_files,
+            [PathBuf::from("/home/mtk/.ssh/key"), "/k2".into()]
+        );
         assert_eq!(o.complaints, []);
     }
 
@@ -168,13 +195,18 @@ mod tests {
     fn loose_host_key_checking_is_not_honoured_and_said() {
         for value in ["no", "off", "accept-new", "No"] {
             let o = read(&format!("-o StrictHostKeyChecking={value}"));
-            assert!(o.complaints[0].grave && o.complaints[0].message.contains("not honoured"), "{o:?}");
+            assert!(
+                o.complaints[0].grave && o.complaints[0].message.contains("not honoured"),
+                "{o:?}"
+            );
         }
     }
 
     #[test]
     fn the_rest_is_named() {
-        let o = read("-o ProxyJump=x -p 22 -o BatchMode=yes -o Port=0 -o ConnectTimeout=x -o UserKnownHostsFile=/%h");
+        let o = read(
+            "-o ProxyJump=x -p 22 -o BatchMode=yes -o Port=0 -o ConnectTimeout=x -o UserKnownHostsFile=/%h",
+        );
         let grave: Vec<bool> = o.complaints.iter().map(|c| c.grave).collect();
         // -p and 22 are two words of the wrong form
         assert_eq!(grave, [true, true, true, false, true, true, true]);

@@ -61,9 +61,9 @@ impl Template {
             if inside.starts_with("/*") && inside.ends_with("*/") {
                 continue;
             }
-            let name = inside
-                .strip_prefix('.')
-                .ok_or_else(|| format!("{{{{{inside}}}}} is not supported, only fields such as {{{{.Account}}}}"))?;
+            let name = inside.strip_prefix('.').ok_or_else(|| {
+                format!("{{{{{inside}}}}} is not supported, only fields such as {{{{.Account}}}}")
+            })?;
             let (_, field) = FIELDS.iter().find(|(n, _)| *n == name).ok_or_else(|| {
                 match crate::words::nearest(name, FIELDS.iter().map(|(n, _)| *n)) {
                     Some(near) => format!("there is no field .{name}; .{near} may be meant"),
@@ -118,9 +118,18 @@ mod tests {
     #[test]
     fn fields_are_filled_in() {
         for (text, expected) in [
-            ("/tmp/default_role_{{.Experiment}}_{{.DesiredUID}}", "/tmp/default_role_dune_50001"),
-            ("{{ .Account }}/managedtokens/host@R", "dunepro/managedtokens/host@R"),
-            ("a {{- .Account -}} b", "adunepro" /* trimmed on both sides */),
+            (
+                "/tmp/default_role_{{.Experiment}}_{{.DesiredUID}}",
+                "/tmp/default_role_dune_50001",
+            ),
+            (
+                "{{ .Account }}/managedtokens/host@R",
+                "dunepro/managedtokens/host@R",
+            ),
+            (
+                "a {{- .Account -}} b",
+                "adunepro", /* trimmed on both sides */
+            ),
             ("{{/* why */}}x{{.Service.Role}}", "xproduction"),
             ("plain", "plain"),
             ("", ""),
@@ -133,10 +142,21 @@ mod tests {
 
     #[test]
     fn what_go_would_refuse_or_we_cannot_do_is_an_error() {
-        for text in ["{{.Account", "{{if .Account}}x{{end}}", "{{.Acount}}", "{{.Nodes}}", "{{}}", "{{.}}", "{{.account}}"]
-        {
+        for text in [
+            "{{.Account",
+            "{{if .Account}}x{{end}}",
+            "{{.Acount}}",
+            "{{.Nodes}}",
+            "{{}}",
+            "{{.}}",
+            "{{.account}}",
+        ] {
             assert!(render(text).is_err(), "{text}");
         }
-        assert!(render("{{.Acount}}").unwrap_err().contains(".Account may be meant"));
+        assert!(
+            render("{{.Acount}}")
+                .unwrap_err()
+                .contains(".Account may be meant")
+        );
     }
 }

@@ -24,7 +24,10 @@ pub struct Position {
 impl From<Location> for Position {
     fn from(at: Location) -> Self {
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        Self { line: small(at.line()), column: small(at.column()) }
+        Self {
+            line: small(at.line()),
+            column: small(at.column()),
+        }
     }
 }
 
@@ -97,7 +100,10 @@ pub(crate) fn parse(text: &str) -> Result<Node, Malformed> {
 }
 
 fn node(raw: Spanned<Raw>) -> Node {
-    Node { at: raw.referenced.into(), value: raw.value.0 }
+    Node {
+        at: raw.referenced.into(),
+        value: raw.value.0,
+    }
 }
 
 /// A value without its place; [`Spanned`] around it adds that.
@@ -166,7 +172,11 @@ impl<'de> Visitor<'de> for RawVisitor {
         let mut map = Vec::new();
         while let Some(key) = entries.next_key::<Spanned<String>>()? {
             let value = entries.next_value::<Spanned<Raw>>()?;
-            map.push(Entry { key: key.value, at: key.referenced.into(), node: node(value) });
+            map.push(Entry {
+                key: key.value,
+                at: key.referenced.into(),
+                node: node(value),
+            });
         }
         Ok(Raw(Value::Map(map)))
     }
@@ -191,7 +201,10 @@ mod tests {
     fn keys_and_values_know_their_place() {
         let tree = parse("a: 1\nb:\n  c: [x, 2.5]\n  d: yes\n  e:\n").unwrap();
         let top = map(&tree);
-        assert_eq!((top[0].key.as_str(), top[0].at, top[0].node.at), ("a", at(1, 1), at(1, 4)));
+        assert_eq!(
+            (top[0].key.as_str(), top[0].at, top[0].node.at),
+            ("a", at(1, 1), at(1, 4))
+        );
         assert_eq!(top[0].node.value, Value::Int(1));
         let inner = map(&top[1].node);
         assert_eq!((inner[0].at, inner[0].node.at), (at(3, 3), at(3, 6)));
@@ -201,11 +214,14 @@ mod tests {
 
     #[test]
     fn json_is_read_by_the_same_parser() {
-        let text = "{\n\t\"a\":{\"b\":[\"x\\u00e9\\ud83d\\ude00\\/\",true,null,-3]},\n\t\"1\": 12345678901\n}\n";
+        let text =
+            "{\n\t\"a\":{\"b\":[\"x\\u00e9\\ud83d\\ude00\\/\",true,null,-3]},\n\t\"1\": 12345678901\n}\n";
         let tree = parse(text).unwrap();
         let top = map(&tree);
         assert_eq!(top[0].at, at(2, 2));
-        let Value::List(list) = &map(&top[0].node)[0].node.value else { panic!() };
+        let Value::List(list) = &map(&top[0].node)[0].node.value else {
+            panic!()
+        };
         assert_eq!(list[0].value, Value::Text("xé😀/".into()));
         assert_eq!(list[1].value, Value::Bool(true));
         assert_eq!(list[3].value, Value::Int(-3));
@@ -232,7 +248,8 @@ mod tests {
 
     #[test]
     fn an_error_shows_no_value_of_the_file() {
-        let error = parse("hook: https://hooks.example.org/SECRET\nhook: https://hooks.example.org/SECRET\n").unwrap_err();
+        let error = parse("hook: https://hooks.example.org/SECRET\nhook: https://hooks.example.org/SECRET\n")
+            .unwrap_err();
         assert!(!error.why.contains("SECRET"), "{}", error.why);
     }
 

@@ -35,7 +35,9 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
                     }
                 }
             }
-            '\\' => word.get_or_insert_default().push(chars.next().ok_or("it ends in a backslash")?),
+            '\\' => word
+                .get_or_insert_default()
+                .push(chars.next().ok_or("it ends in a backslash")?),
             c => word.get_or_insert_default().push(c),
         }
     }
@@ -87,7 +89,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let get = |r: &[usize], k: usize| r.get(k).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (get(&last, j) + usize::from(x != y)).min(get(&last, j + 1) + 1).min(get(&row, j) + 1);
+            let mut best = (get(&last, j) + usize::from(x != y))
+                .min(get(&last, j + 1) + 1)
+                .min(get(&row, j) + 1);
             let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
             if swapped {
                 best = best.min(get(&older, j - 1) + 1);
@@ -106,7 +110,19 @@ mod tests {
     #[test]
     fn splits_like_a_shell() {
         let words = split(r#"-o Port=22  -o "User KnownHosts=/a b" -o 'x"y' a\ b "" # rest"#).unwrap();
-        assert_eq!(words, ["-o", "Port=22", "-o", "User KnownHosts=/a b", "-o", "x\"y", "a b", ""]);
+        assert_eq!(
+            words,
+            [
+                "-o",
+                "Port=22",
+                "-o",
+                "User KnownHosts=/a b",
+                "-o",
+                "x\"y",
+                "a b",
+                ""
+            ]
+        );
         assert!(split("'x").is_err());
         assert!(split("\"x").is_err());
         assert!(split("x\\").is_err());
@@ -116,8 +132,18 @@ mod tests {
 
     #[test]
     fn finds_a_flag_in_any_of_its_forms() {
-        for text in ["-a vault.x", "-avault.x", "-a=vault.x", "--vaultserver vault.x", "-v --vaultserver=vault.x -i y"] {
-            assert_eq!(flag(&split(text).unwrap(), 'a', "vaultserver").as_deref(), Some("vault.x"), "{text}");
+        for text in [
+            "-a vault.x",
+            "-avault.x",
+            "-a=vault.x",
+            "--vaultserver vault.x",
+            "-v --vaultserver=vault.x -i y",
+        ] {
+            assert_eq!(
+                flag(&split(text).unwrap(), 'a', "vaultserver").as_deref(),
+                Some("vault.x"),
+                "{text}"
+            );
         }
         for text in ["", "-a", "--vaultserver=", "-b x", "--vaultserverx y"] {
             assert_eq!(flag(&split(text).unwrap(), 'a', "vaultserver"), None, "{text}");
@@ -126,7 +152,13 @@ mod tests {
 
     #[test]
     fn the_near_miss_is_found_and_the_far_one_is_not() {
-        let known = ["account", "destinationNodes", "desiredUIDOverride", "primary", "host"];
+        let known = [
+            "account",
+            "destinationNodes",
+            "desiredUIDOverride",
+            "primary",
+            "host",
+        ];
         let near = |w| nearest(w, known);
         assert_eq!(near("acount"), Some("account"));
         assert_eq!(near("DestinationNode"), Some("destinationNodes"));

@@ -1,0 +1,315 @@
+//! Rules of the file that need a text of their own.
+
+use std::path::Path;
+
+use config::{Env, Error, Kind, Loaded, Severity};
+
+const HEAD: &str = "vaultServer: vault.example.org
+condorCollectorHost: cm.example.org
+kerberosPrincipalPattern: '{{.Account}}/managedtokens/mtk.example.org@EXAMPLE.ORG'
+";
+
+fn load_with(rest: &str, env: &Env) -> Loaded {
+    config::parse(Path::new("site.yml"), &format!("{HEAD}{rest}"), env).unwrap()
+}
+
+fn load(rest: &str) -> Loaded {
+    load_with(rest, &Env::default())
+}
+
+fn reasons(loaded: &Loaded) -> String {
+    loaded
+        .site
+        .broken
+        .iter()
+        .map(|b| b.reason.as_str())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_environment_names_the_vault_server_before_the_file() {
+    let rest = "experiments: {dune: {roles: {production: {account: a, vaultServerOverride: v2}}}}";
+    let env = Env {
+        gettoken_opts: Some("-v -a vault.env.org".into()),
+        ..Env::default()
+    };
+    let loaded = load_with(rest, &env);
+    let service = &loaded.site.services[0];
+    assert_eq!(service.vault_server, "vault.env.org");
+    let origin = service
+        .values
+        .iter()
+        .find(|v| v.key == "vaultServer")
+        .unwrap()
+        .origin
+        .to_string();
+    assert_eq!(origin, "environment _condor_SEC_CREDENTIAL_GETTOKEN_OPTS");
+
+    let env = Env {
+        gettoken_opts: Some("-v".into()),
+        ..Env::default()
+    };
+    let loaded = load_with(rest, &env);
+    assert_eq!(loaded.site.services[0].vault_server, "v2");
+    assert!(loaded.findings.iter().any(|f| f.severity == Severity::Warning));
+}
+
+#[test]
+fn the_default_role_is_left_out_of_the_name() {
+    let loaded = load("experiments: {mu2e: {roles: {default: {account: mu2eana, desiredUIDOverride: 5}}}}");
+    let service = &loaded.site.services[0];
+    assert_eq!(
+        (service.id.to_string().as_str(), service.name.to_string().as_str()),
+        ("mu2e_default", "mu2e")
+    );
+    assert_eq!(service.destinations(5).unwrap()[1].path, "/tmp/vt_u5-mu2e");
+    assert_eq!(
+        service.destinations(5).unwrap()[2].path,
+        "/tmp/default_role_mu2e_5"
+    );
+    assert_eq!(service.role_file_content(), "default\n");
+}
+
+#[test]
+fn names_are_lower_case_at_htcondor_as_with_the_go_service() {
+    let loaded = load("EXPERIMENTS: {DUNE: {Roles: {Production: {ACCOUNT: dunepro}}}}");
+    let service = &loaded.site.services[0];
+    assert_eq!(service.id.to_string(), "DUNE_Production");
+    assert_eq!(service.name.to_string(), "dune_production");
+    assert_eq!(service.role_file_content(), "production\n");
+    assert!(
+        loaded
+            .findings
+            .iter()
+            .any(|f| f.severity == Severity::Note && f.message.contains("dune_production"))
+    );
+}
+
+#[test]
+fn a_service_without_what_it_needs_says_what() {
+    let text = "experiments: {dune: {roles: {production: {destinationNodes: n}}}}";
+    let loaded = config::parse(Path::new("site.yml"), text, &Env::default()).unwrap();
+    let reasons = reasons(&loaded);
+    for what in ["there is no account", "no Vault server", "neither a collector"] {
+        assert!(reasons.contains(what), "{reasons}");
+    }
+    let text = "vaultServer: v\ncondorCreddHost: c\nexperiments: {dune: {roles: {production: {account: a}}}}";
+    let loaded = config::parse(Path::new("site.yml"), text, &Env::default()).unwrap();
+    assert!(
+        loaded.site.broken[0].reason.contains("kerberosPrincipalPattern"),
+        "{}",
+        loaded.site.broken[0].reason
+    );
+}
+
+#[test]
+fn a_principal_needs_its_realm() {
+    let loaded = load("experiments: {dune: {roles: {p: {account: a, userPrincipalOverride: a/b}}}}");
+    assert!(
+        reasons(&loaded).contains("is not a Kerberos principal"),
+        "{}",
+        reasons(&loaded)
+    );
+}
+
+#[test]
+fn hostile_values_do_not_pass() {
+    for role in [
+        "{account: '../x'}",
+        "{account: a b}",
+        "{account: '-oProxyCommand=x'}",
+        "{account: a, destinationNodes: ['-oProxyCommand=x']}",
+        "{account: a, destinationNodes: ['a;b']}",
+        "{account: a, desiredUIDOverride: -1}",
+        "{account: a, vaultServerOverride: 'a b'}",
+        "{account: a, primary: maybe}",
+        "{account: a, tokenGetterOverride: pushTokens}",
+        "{account: [a]}",
+    ] {
+        let loaded = load(&format!(
+            "experiments: {{dune: {{roles: {{production: {role}}}}}}}"
+        ));
+        assert_eq!(loaded.site.services.len(), 0, "{role}");
+        assert_eq!(loaded.site.broken.len(), 1, "{role}");
+    }
+}
+
+#[test]
+fn a_template_that_cannot_be_used_costs_the_role_file_only() {
+    for template in [
+        "/tmp/{{.Nodes}}",
+        "tmp/x",
+        "/tmp/../etc/{{.Account}}",
+        "/tmp/{{if .Account}}x{{end}}",
+    ] {
+        let rest = format!(
+            "defaultRoleFileDestinationTemplate: '{template}'\nexperiments: {{dune: {{roles: {{p: {{account: a}}}}}}}}"
+        );
+        let loaded = load(&rest);
+        assert!(loaded.has_errors(), "{template}");
+        assert_eq!(
+            loaded.site.services[0].destinations(5).unwrap().len(),
+            2,
+            "{template}"
+        );
+    }
+}
+
+#[test]
+fn root_and_nobody_are_no_destinations() {
+    let loaded = load("experiments: {dune: {roles: {p: {account: a}}}}");
+    assert!(loaded.site.services[0].destinations(0).is_err());
+    assert!(loaded.site.services[0].destinations(u32::MAX).is_err());
+}
+
+#[test]
+fn a_broken_role_keeps_its_place_on_the_node() {
+    let loaded = load(
+        "experiments: {dune: {roles: {
+           production: {account: dunepro, destinationNodes: [n1], oops: 1},
+           calibration: {account: dunepro, destinationNodes: [n1, n2]}}}}",
+    );
+    let calibration = &loaded.site.services[0];
+    let has_default = |node| {
+        calibration
+            .destinations_on(node, 5)
+            .unwrap()
+            .iter()
+            .any(|d| d.kind == Kind::VaultTokenDefault)
+    };
+    assert!(!has_default("n1"));
+    assert!(has_default("n2"));
+    assert!(!calibration.primary);
+}
+
+#[test]
+fn two_services_of_one_name_and_different_accounts_do_not_touch() {
+    let loaded = load(
+        "experiments: {
+           dune-near: {experimentOverride: dune, roles: {production: {account: nearpro, destinationNodes: [n1]}}},
+           dune-far: {experimentOverride: dune, roles: {production: {account: farpro, destinationNodes: [n1]}}}}",
+    );
+    assert_eq!(config::check(&loaded.site), []);
+    let [near, far] = loaded.site.services.as_slice() else {
+        panic!()
+    };
+    assert_eq!(near.name, far.name);
+    assert_eq!((near.yields.len(), far.yields.len()), (0, 0));
+}
+
+#[test]
+fn collisions_are_found() {
+    let messages = |rest: &str| {
+        let all = config::check(&load(rest).site);
+        all.iter()
+            .map(|f| format!("{}: {}", f.severity, f.message))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let text = messages(
+        "experiments: {dune: {roles: {
+           production: {account: dunepro, destinationNodes: [n1, n2, n3, n4, n5]},
+           calibration: {account: dunepro, destinationNodes: [n1, n2, n3, n4]}}}}",
+    );
+    assert!(
+        text.contains(
+            "warning: dune_production, dune_calibration of account dunepro want /tmp/vt_u<uid of dunepro> on \
+             n1, n2, n3 and 1 more: it is dune_production's"
+        ),
+        "{text}"
+    );
+    let text = messages(
+        "defaultRoleFileDestinationTemplate: /tmp/role_{{.Experiment}}
+experiments: {dune: {roles: {
+           production: {account: dunepro, destinationNodes: [n1]},
+           analysis: {account: duneana, destinationNodes: [n1]}}}}",
+    );
+    assert!(
+        text.contains(
+            "error: dune_production, dune_analysis of different accounts would write /tmp/role_dune"
+        )
+    );
+    let text = messages(
+        "experiments: {
+           dune: {roles: {production: {account: dunepro}}},
+           dune-2: {experimentOverride: dune, roles: {production: {account: dunepro}}}}",
+    );
+    assert!(
+        text.contains("error: dune_production stores dune_production of dunepro at the same credds"),
+        "{text}"
+    );
+    let text = messages(
+        "experiments: {dune: {roles: {
+           production: {account: dunepro, desiredUIDOverride: 7},
+           analysis: {account: duneana, desiredUIDOverride: 7}}}}",
+    );
+    assert!(text.contains("error: uid 7 is dune_production's"), "{text}");
+}
+
+#[test]
+fn two_marked_primary_is_an_error_and_the_first_counts() {
+    let loaded = load(
+        "experiments: {dune: {roles: {
+           a: {account: dunepro, destinationNodes: [n1]},
+           b: {account: dunepro, destinationNodes: [n1], primary: true},
+           c: {account: dunepro, destinationNodes: [n1], primary: true}}}}",
+    );
+    let primary: Vec<_> = loaded.site.services.iter().map(|s| s.primary).collect();
+    assert_eq!(primary, [false, true, false]);
+    assert!(loaded.has_errors());
+}
+
+#[test]
+fn the_samples_retries_are_made_to_fit() {
+    let loaded =
+        load("timeouts: {pushTimeout: 30s}\nworkerType: {pushTokens: {numRetries: 3, retrySleep: 60s}}");
+    let push = loaded.site.retries.push;
+    assert_eq!((push.retries, push.pause.as_millis()), (3, 7500));
+    assert!(
+        loaded
+            .findings
+            .iter()
+            .any(|f| f.message.contains("pauses are shortened to 7.5s")),
+        "{loaded:#?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_map_gives_no_plan() {
+    let read = |text: &str| config::parse(Path::new("x"), text, &Env::default());
+    assert!(matches!(read("- a\n"), Err(Error::NotAMap { .. })));
+    assert!(matches!(read("a: ["), Err(Error::Syntax { .. })));
+    assert!(matches!(read("a: 1\na: 2"), Err(Error::Syntax { at, .. }) if at.line == 2));
+    assert!(read("").unwrap().site.services.is_empty());
+}
+
+#[test]
+fn a_file_anybody_may_write_is_an_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("managedTokens.yml");
+    std::fs::write(&path, HEAD).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o646)).unwrap();
+    assert!(config::load(&path, &Env::default()).unwrap().has_errors());
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(!config::load(&path, &Env::default()).unwrap().has_errors());
+}
+
+#[test]
+fn known_hosts_and_keys_are_found_where_openssh_looks() {
+    let home = tempfile::tempdir().unwrap();
+    let ssh = home.path().join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    for name in ["known_hosts", "id_ed25519"] {
+        std::fs::write(ssh.join(name), "").unwrap();
+    }
+    let env = Env {
+        home: Some(home.path().to_owned()),
+        ..Env::default()
+    };
+    let loaded = load_with("experiments: {dune: {roles: {p: {account: a}}}}", &env);
+    let service = &loaded.site.services[0];
+    assert_eq!(service.ssh.known_hosts[0], ssh.join("known_hosts"));
+    assert_eq!(service.ssh.identity_files, [ssh.join("id_ed25519")]);
+}
