@@ -1,0 +1,277 @@
+//! Asking a collector for ads (cedar.md 6.1).
+
+use crate::{
+    Malformed, Unsendable,
+    classad::{self, Ad, Value},
+    wire::{Chunk, Mode, Outgoing, Reader},
+};
+
+/// What kind of ad is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Schedds.
+    Schedd,
+    /// Credds, which advertise themselves with generic ads.
+    Credd,
+}
+
+impl Kind {
+    /// The command of such a query.
+    #[must_use]
+    pub fn command(self) -> u32 {
+        match self {
+            Kind::Schedd => 6,
+            Kind::Credd => 74,
+        }
+    }
+
+    /// In this exact case: collectors between 23.7 and 24.x compare it so.
+    fn target_type(self) -> &'static str {
+        match self {
+            Kind::Schedd => "Scheduler",
+            Kind::Credd => "CredD",
+        }
+    }
+}
+
+/// A query.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// What is asked for.
+    pub kind: Kind,
+    /// A ClassAd expression, evaluated against one ad: `TARGET.x` matches nothing. `None` for all.
+    pub constraint: Option<String>,
+    /// The attributes wanted; whole ads are large.
+    pub projection: Vec<&'static str>,
+    /// Most ads wanted.
+    pub limit: Option<u32>,
+}
+
+impl Query {
+    /// A query for the one ad called `name`.
+    ///
+    /// # Errors
+    /// [`Unsendable::Characters`] for a name that cannot stand in an expression.
+    pub fn named(kind: Kind, name: &str, projection: Vec<&'static str>) -> Result<Self, Unsendable> {
+        let name = classad::in_expression("a daemon's name", name)?;
+        Ok(Self {
+            kind,
+            constraint: Some(format!("Name == {name}")),
+            projection,
+            limit: Some(1),
+        })
+    }
+
+    /// The query's message.
+    ///
+    /// # Errors
+    /// [`Unsendable::Nul`].
+    pub fn encode(&self, mode: Mode) -> Result<Outgoing, Unsendable> {
+        let mut ad = Ad::new();
+        ad.set("MyType", "Query");
+        ad.set("TargetType", self.kind.target_type());
+        let all = Value::Boolean(true);
+        let wanted = self
+            .constraint
+            .as_deref()
+            .map(str::trim)
+            .filter(|c| !c.is_empty());
+        ad.set(
+            "Requirements",
+            wanted.map_or(all, |c| Value::Expression(c.to_owned())),
+        );
+        if !self.projection.is_empty() {
+            ad.set("Projection", self.projection.join(" ").as_str());
+        }
+        if let Some(limit) = self.limit {
+            ad.set("LimitResults", i64::from(limit));
+        }
+        ad.encode(Outgoing::new(mode))
+    }
+}
+
+/// Most ads taken from one answer. The largest pools have some hundred schedds.
+const MAX_ADS: usize = 20_000;
+
+/// Most bytes taken from one answer.
+const MAX_BYTES: usize = 128 * 1024 * 1024;
+
+/// Takes an answer apart while it arrives: one message of many frames, repeating 1 and an ad, ended by 0.
+#[derive(Debug)]
+pub struct Answer {
+    mode: Mode,
+    buffer: Vec<u8>,
+    /// How much must be there before another look is worth it: a peer that sends an ad byte by byte may not make
+    /// us read its beginning over and over.
+    look_at: usize,
+    taken: usize,
+    bytes: usize,
+    ended: bool,
+}
+
+impl Answer {
+    /// For an answer on a stream in `mode`.
+    #[must_use]
+    pub fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            buffer: Vec::new(),
+            look_at: 0,
+            taken: 0,
+            bytes: 0,
+            ended: false,
+        }
+    }
+
+    /// Whether the whole answer has been read.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.ended
+    }
+
+    /// The ads that `chunk` completes.
+    ///
+    /// # Errors
+    /// [`Malformed`], after which the connection is of no use.
+    pub fn receive(&mut self, chunk: &Chunk) -> Result<Vec<Ad>, Malformed> {
+        self.bytes += chunk.bytes.len();
+        if self.bytes > MAX_BYTES {
+            let (got, limit) = (self.bytes as u64, MAX_BYTES as u64);
+            return Err(Malformed::TooLong {
+                what: "the collector's answer",
+                got,
+                limit,
+            });
+        }
+        self.buffer.extend_from_slice(&chunk.bytes);
+        let mut ads = Vec::new();
+        if !chunk.last && self.buffer.len() < self.look_at {
+            return Ok(ads);
+        }
+        let mut used = 0;
+        while !self.ended {
+            let mut reader = Reader::new(self.mode, self.buffer.get(used..).unwrap_or_default());
+            let before = reader.remaining();
+            match next(&mut reader) {
+                Ok(Some(ad)) => ads.push(ad),
+                Ok(None) => self.ended = true,
+                Err(Malformed::Truncated { .. }) if !chunk.last => break,
+                Err(error) => return Err(error),
+            }
+            used += before - reader.remaining();
+        }
+        self.buffer.drain(..used);
+        self.look_at = self.buffer.len().saturating_mul(2);
+        self.taken += ads.len();
+        if self.taken > MAX_ADS {
+            let (got, limit) = (self.taken as u64, MAX_ADS as u64);
+            return Err(Malformed::TooLong {
+                what: "the number of ads",
+                got,
+                limit,
+            });
+        }
+        if self.ended && !self.buffer.is_empty() {
+            return Err(Malformed::LeftOver(self.buffer.len()));
+        }
+        Ok(ads)
+    }
+}
+
+fn next(reader: &mut Reader<'_>) -> Result<Option<Ad>, Malformed> {
+    match reader.int("the mark before an ad")? {
+        0 => Ok(None),
+        1 => Ad::decode(reader, classad::Limits::GENERAL).map(Some),
+        got => Err(Malformed::Unexpected {
+            what: "the mark before an ad",
+            got,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn answer(mode: Mode, n: i64) -> Vec<u8> {
+        let mut message = Outgoing::new(mode);
+        for i in 0..n {
+            let mut ad = Ad::new();
+            ad.set("Number", i);
+            message = ad.encode(message.int(1)).unwrap();
+        }
+        message.int(0).bytes().to_vec()
+    }
+
+    fn chunk(bytes: &[u8], last: bool) -> Chunk {
+        Chunk {
+            bytes: Zeroizing::new(bytes.to_vec()),
+            last,
+        }
+    }
+
+    #[test]
+    fn cut_anywhere_it_gives_the_same_ads() {
+        for mode in [Mode::Plain, Mode::Sealed] {
+            let bytes = answer(mode, 3);
+            for cut in 1..bytes.len() {
+                let mut answer = Answer::new(mode);
+                let mut ads = answer.receive(&chunk(&bytes[..cut], false)).unwrap();
+                ads.extend(answer.receive(&chunk(&bytes[cut..], true)).unwrap());
+                let numbers: Vec<_> = ads.iter().map(|ad| ad.integer("number").unwrap()).collect();
+                assert_eq!(numbers, [0, 1, 2]);
+                assert!(answer.is_complete());
+                assert!(
+                    Answer::new(mode).receive(&chunk(&bytes[..cut], true)).is_err(),
+                    "{cut}"
+                );
+            }
+            let mut answer = Answer::new(mode);
+            let one_by_one: usize = bytes
+                .iter()
+                .enumerate()
+                .map(|(n, b)| answer.receive(&chunk(&[*b], n + 1 == bytes.len())).unwrap().len())
+                .sum();
+            assert_eq!(one_by_one, 3);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        let mut left_over = answer(Mode::Plain, 1);
+        left_over.push(0);
+        for bytes in [&left_over[..], &[0, 0, 0, 0, 0, 0, 0, 2], &[0xff; 8]] {
+            assert!(Answer::new(Mode::Plain).receive(&chunk(bytes, true)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_query_always_has_requirements() {
+        let query = |constraint: Option<&str>| Query {
+            kind: Kind::Schedd,
+            constraint: constraint.map(str::to_owned),
+            projection: vec!["Name", "Machine"],
+            limit: None,
+        };
+        let decoded = |query: Query| {
+            let message = query.encode(Mode::Plain).unwrap();
+            Ad::decode(
+                &mut Reader::new(Mode::Plain, message.bytes()),
+                classad::Limits::GENERAL,
+            )
+            .unwrap()
+        };
+        assert_eq!(decoded(query(None)).boolean("requirements"), Some(true));
+        assert_eq!(decoded(query(Some(" "))).boolean("requirements"), Some(true));
+        let ad = decoded(query(Some("regexp(\"\\w\", Name)")));
+        assert_eq!(
+            ad.get("Requirements"),
+            Some(&Value::Expression("regexp(\"\\w\", Name)".into()))
+        );
+        assert_eq!(ad.text("Projection"), Some("Name Machine"));
+        assert!(Query::named(Kind::Credd, "x\\", vec![]).is_err());
+    }
+}

@@ -1,0 +1,4 @@
+//! What is asked once a conversation stands (cedar.md 6).
+
+pub mod collector;
+pub mod store_cred;
