@@ -46,7 +46,8 @@ const CODES: &[(&[i32], Kind)] = &[
     (&[1, 12, 18, 21, 23], Kind::Disabled),
     // preauthentication failed (KDC's, client's), decrypt integrity check failed
     (&[24, 210, 31], Kind::KeyMismatch),
-    (&[14, 237], Kind::Enctype),
+    // ... or the keytab, which was seen to hold the principal, lacks the kind of key the KDC asks for
+    (&[14, 237, 181], Kind::Enctype),
     (&[32], Kind::Expired),
     // in a request, in the KDC's reply, ticket not yet valid
     (&[37, 148, 33], Kind::Skew),
@@ -56,8 +57,6 @@ const CODES: &[(&[i32], Kind)] = &[
 ];
 
 const TEXTS: &[(&str, Kind)] = &[
-    ("Client not found in Kerberos database", Kind::PrincipalUnknown),
-    ("Server not found in Kerberos database", Kind::ServiceUnknown),
     ("credentials have been revoked", Kind::Disabled),
     ("entry in database has expired", Kind::Disabled),
     ("Password has expired", Kind::Disabled),
@@ -65,10 +64,13 @@ const TEXTS: &[(&str, Kind)] = &[
     ("Decrypt integrity check failed", Kind::KeyMismatch),
     ("no support for encryption type", Kind::Enctype),
     ("contains no suitable keys", Kind::Enctype),
+    ("No key table entry found", Kind::Enctype),
     ("Ticket expired", Kind::Expired),
     ("credentials have expired", Kind::Expired),
     ("Clock skew too great", Kind::Skew),
     ("Cannot contact any KDC", Kind::Unreachable),
+    // a KDC's name that could not be resolved right now
+    ("Resource temporarily unavailable", Kind::Unreachable),
     ("Cannot find KDC for", Kind::Realm),
     ("Cannot resolve network address for KDC", Kind::Realm),
     ("krb5.conf", Kind::Configuration),
@@ -93,15 +95,26 @@ fn kind(minor: u32, text: &str) -> Option<Kind> {
         .map(|(_, kind)| *kind)
 }
 
-/// The mechanism's own words: one line, bounded, without GSSAPI's generic sentence in front.
+/// GSSAPI's sentences that say nothing the mechanism's own do not say better.
+const GENERIC: &[&str] = &["Unspecified GSS failure", "No credentials were supplied"];
+
+/// The mechanism's own words: one line, bounded, without GSSAPI's generic sentence around them.
 pub(crate) fn words(status: &Status) -> String {
-    let whole = status.to_string();
-    let inner = whole
-        .strip_prefix("Unspecified GSS failure.  Minor code may provide more information")
-        .map(|rest| rest.trim().trim_start_matches('(').trim_end_matches(')'))
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(&whole);
-    let one_line: String = inner
+    chosen(&status.to_string())
+}
+
+fn chosen(whole: &str) -> String {
+    // "<of GSSAPI> (<of the mechanism>)"
+    let (outer, inner) = whole
+        .split_once(" (")
+        .and_then(|(outer, rest)| Some((outer, rest.trim_end().strip_suffix(')')?)))
+        .unwrap_or((whole, ""));
+    let text = match inner {
+        "" | "Success" | "Unknown error" => outer,
+        _ if GENERIC.iter().any(|sentence| outer.starts_with(sentence)) => inner,
+        _ => whole,
+    };
+    let one_line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(400)
@@ -238,6 +251,21 @@ mod tests {
             of(0, "Invalid token was supplied", true),
             Error::PeerToken { .. }
         ));
+    }
+
+    #[test]
+    fn generic_sentences_make_room_for_the_mechanisms_own() {
+        let generic = "No credentials were supplied, or the credentials were unavailable or inaccessible";
+        assert_eq!(
+            chosen(&format!("{generic} (Password has expired)")),
+            "Password has expired"
+        );
+        assert_eq!(
+            chosen("Invalid token was supplied (Success)"),
+            "Invalid token was supplied"
+        );
+        assert_eq!(chosen("A (b (c))"), "A (b (c))");
+        assert_eq!(chosen("plain\n"), "plain");
     }
 
     #[test]
