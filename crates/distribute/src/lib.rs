@@ -1,1 +1,94 @@
-//! mtk-distribute
+//! A token becomes a file on a node, over SSH.
+//!
+//! [`place`] opens one session per account and node, brings about every [`File`] given, and says of each what it did:
+//!
+//! - what is already there with the same bytes and mode is left alone;
+//! - else the file is written beside its destination with mode 0400 from its first moment, synced, moved over the old
+//!   one in one step (`posix-rename@openssh.com`), and read back. Whatever fails, the old file is as it was;
+//! - a symbolic link at the destination is replaced, never followed.
+//!
+//! GSSAPI logins go over russh, public keys over libssh2; [`Login::Auto`] asks the node which it accepts. Both
+//! transports share the dialling, the verdict on the host key and the placement. A host key must be the one in
+//! `known_hosts`: nothing is trusted on first use ([`Verdict`]). Passwords are never offered.
+//!
+//! Every step ends by a deadline ([`Limits`]), and a [`Gate`] keeps sessions below what sshd lets in, so that a node
+//! that hangs delays nobody else's.
+//!
+//! Left to others: which token goes where, when to try again, and getting the tickets.
+//!
+//! ```no_run
+//! # async fn run(ticket: kerberos::Ticket, gss: kerberos::Gss) -> Result<(), distribute::Error> {
+//! use distribute::{File, Gate, Limits, Login, Mode, Node, place};
+//!
+//! let gate = Gate::default();
+//! let node = Node {
+//!     host: "gpvm01.example.org".into(),
+//!     port: 22,
+//!     user: "dunepro".into(),
+//!     known_hosts: distribute::default_files(None),
+//!     login: Login::Gssapi { ticket, gss },
+//! };
+//! let file = File { path: "/tmp/vt_u50001".into(), content: "hvs.example\n".to_owned().into(), mode: 0o400 };
+//! let report = place(&gate, &node, &[file], Mode::Write, &Limits::default()).await?;
+//! for landed in report.files {
+//!     match landed {
+//!         Ok(landed) => println!("{:?}", landed.placed),
+//!         Err(error) => println!("{error}"),
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+
+mod dial;
+mod error;
+mod file_error;
+mod gate;
+mod key;
+mod known_hosts;
+mod node;
+mod placement;
+mod ssh;
+
+use std::time::Duration;
+
+pub use error::{Error, KeyFault, Stage};
+pub use file_error::FileError;
+pub use gate::Gate;
+pub use known_hosts::{Place, Verdict, default_files};
+pub use node::{
+    Difference, File, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report, Transport,
+};
+use tracing::Instrument;
+
+/// Brings about `files` on one node, as one account, in one session.
+///
+/// # Errors
+/// [`Error`] if no file could be looked at: the node is down, not trusted, does not let the account in, or has no SFTP.
+/// [`Error::retryable`] tells what may pass by itself. What concerns one file only is in [`Report::files`].
+///
+/// # Cancel safety
+/// Dropping the future ends the connection. A file is then either as it was or completely replaced; a temporary file
+/// whose name begins with `.mtk-` (mode 0400) may be left beside it.
+pub async fn place(
+    gate: &Gate,
+    node: &Node,
+    files: &[File],
+    mode: Mode,
+    limits: &Limits,
+) -> Result<Report, Error> {
+    let span = tracing::info_span!("place", node = node.host, account = node.user);
+    async {
+        let began = std::time::Instant::now();
+        let report = ssh::run(gate, node, files, mode, limits).await;
+        let took = began.elapsed().min(Duration::MAX);
+        match &report {
+            Ok(report) => {
+                tracing::debug!(method = %report.method, transport = %report.transport, ?took, "session done");
+            }
+            Err(error) => tracing::debug!(%error, ?took, "session failed"),
+        }
+        report
+    }
+    .instrument(span)
+    .await
+}

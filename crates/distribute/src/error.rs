@@ -1,0 +1,305 @@
+//! Why a session came to nothing. What failed about a single file is [`crate::FileError`].
+
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::{Method, Verdict};
+
+/// How far a session had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Looking up the node's name.
+    Resolve,
+    /// Opening the TCP connection.
+    Connect,
+    /// Waiting for the server's first line.
+    Banner,
+    /// Key exchange and host key.
+    KeyExchange,
+    /// Logging in.
+    Authentication,
+    /// Starting the SFTP subsystem.
+    Sftp,
+    /// Working on the files.
+    Files,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "looking up its name",
+            Self::Connect => "connecting",
+            Self::Banner => "waiting for its SSH banner",
+            Self::KeyExchange => "exchanging keys",
+            Self::Authentication => "logging in",
+            Self::Sftp => "starting SFTP",
+            Self::Files => "placing files",
+        })
+    }
+}
+
+/// Why no file of a session could be looked at. Each names the node and says who can put it right.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The node's name has no address.
+    #[error("{node} has no address: check its name in the configuration, or DNS")]
+    Resolve {
+        /// The node.
+        node: String,
+        /// What the resolver said.
+        source: Arc<io::Error>,
+    },
+    /// No address of the node could be reached.
+    #[error(
+        "{node} cannot be reached on port {port}: it is down, or a network or firewall stands in between"
+    )]
+    Unreachable {
+        /// The node.
+        node: String,
+        /// The port.
+        port: u16,
+        /// The last address's error.
+        source: Arc<io::Error>,
+    },
+    /// The node is there and nothing listens on the port.
+    #[error("{node} refuses connections on port {port}: its sshd is not running, or listens elsewhere")]
+    Refused {
+        /// The node.
+        node: String,
+        /// The port.
+        port: u16,
+    },
+    /// A deadline passed.
+    #[error("{node} did not answer within {:.1} s while {stage}", after.as_secs_f64())]
+    TimedOut {
+        /// The node.
+        node: String,
+        /// At which stage.
+        stage: Stage,
+        /// The deadline that passed.
+        after: Duration,
+    },
+    /// The server closed the connection before its banner.
+    #[error(
+        "{node} closed the connection before it said anything about SSH ({said:?}): too many connections at once \
+         (MaxStartups), or this host is being kept out for failed logins (PerSourcePenalties)"
+    )]
+    TooManyConnections {
+        /// The node.
+        node: String,
+        /// What it said instead of a banner; often nothing.
+        said: String,
+    },
+    /// Whatever listens there does not speak SSH.
+    #[error("port {port} of {node} does not speak SSH: it said {said:?}")]
+    NotSsh {
+        /// The node.
+        node: String,
+        /// The port.
+        port: u16,
+        /// The beginning of what it said.
+        said: String,
+    },
+    /// Client and server share no algorithm, or the server broke the key exchange.
+    #[error("{node} and mtk could not agree on keys and ciphers: {detail}")]
+    Negotiation {
+        /// The node.
+        node: String,
+        /// What the library says.
+        detail: String,
+    },
+    /// The node's host key is not trusted. Nothing was sent.
+    #[error("{node} is not trusted: {verdict}")]
+    HostKey {
+        /// The node.
+        node: String,
+        /// The case.
+        verdict: Box<Verdict>,
+    },
+    /// The private key cannot be used. Found before the node is asked.
+    #[error("the private key {} cannot be used: {why}", path.display())]
+    KeyFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: KeyFault,
+    },
+    /// The node does not let the account in.
+    #[error(
+        "{node} does not let {account} in: tried {}, it accepts {}{}",
+        words(offered),
+        words(accepted),
+        hint(account, offered)
+    )]
+    AuthRefused {
+        /// The node.
+        node: String,
+        /// The account.
+        account: String,
+        /// What was tried.
+        offered: Vec<Method>,
+        /// What the server accepts, in its words; empty if it did not say.
+        accepted: Vec<String>,
+    },
+    /// Our side of the Kerberos login failed before the node could judge it.
+    #[error("{principal} could not log in to {node} with Kerberos")]
+    GssFailed {
+        /// The node.
+        node: String,
+        /// Who.
+        principal: String,
+        /// What Kerberos said.
+        source: Box<kerberos::Error>,
+    },
+    /// The connection ended in the middle.
+    #[error("{node} closed the connection while {stage}{}", quoted(said))]
+    Disconnected {
+        /// The node.
+        node: String,
+        /// At which stage.
+        stage: Stage,
+        /// What it said, if anything.
+        said: String,
+    },
+    /// The login worked and there is no SFTP behind it.
+    #[error(
+        "{node} offers {account} no usable SFTP ({detail}): sshd_config needs `Subsystem sftp`, the account a \
+         login shell, and its shell's start-up files must print nothing"
+    )]
+    SftpMissing {
+        /// The node.
+        node: String,
+        /// The account.
+        account: String,
+        /// What happened instead.
+        detail: String,
+    },
+    /// The node broke the protocol, or a library gave up.
+    #[error("{node} broke the protocol while {stage}: {detail}")]
+    Protocol {
+        /// The node.
+        node: String,
+        /// At which stage.
+        stage: Stage,
+        /// What happened.
+        detail: String,
+    },
+}
+
+/// What is wrong with a private key's file.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFault {
+    /// It cannot be read.
+    #[error("it cannot be read ({0})")]
+    Unreadable(#[source] Arc<io::Error>),
+    /// Others may read or change it.
+    #[error("its mode is {mode:04o} and must be closed to group and others (chmod 0600)")]
+    Mode {
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("it belongs to user {owner}, not to us or root")]
+    Owner {
+        /// The numeric owner.
+        owner: u32,
+    },
+    /// It wants a passphrase.
+    #[error("it is protected by a passphrase, which a service cannot type")]
+    Encrypted,
+    /// It is no private key, or of a kind libssh2 does not know.
+    #[error("it is not a private key this library understands ({detail})")]
+    NotAKey {
+        /// What the library says.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// Whether the same may succeed later without anybody changing a configuration, an account or a key.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Resolve { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::TimedOut { .. }
+            | Self::TooManyConnections { .. }
+            | Self::Disconnected { .. } => true,
+            Self::GssFailed { source, .. } => source.retryable(),
+            Self::NotSsh { .. }
+            | Self::Negotiation { .. }
+            | Self::HostKey { .. }
+            | Self::KeyFile { .. }
+            | Self::AuthRefused { .. }
+            | Self::SftpMissing { .. }
+            | Self::Protocol { .. } => false,
+        }
+    }
+
+    /// How far the session had come.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Resolve { .. } => Stage::Resolve,
+            Self::Unreachable { .. } | Self::Refused { .. } => Stage::Connect,
+            Self::TooManyConnections { .. } | Self::NotSsh { .. } => Stage::Banner,
+            Self::Negotiation { .. } | Self::HostKey { .. } => Stage::KeyExchange,
+            Self::KeyFile { .. } | Self::AuthRefused { .. } | Self::GssFailed { .. } => Stage::Authentication,
+            Self::SftpMissing { .. } => Stage::Sftp,
+            Self::TimedOut { stage, .. }
+            | Self::Disconnected { stage, .. }
+            | Self::Protocol { stage, .. } => *stage,
+        }
+    }
+
+    /// Whether every other account would fail at this node in the same way just now.
+    pub(crate) fn concerns_the_whole_node(&self) -> bool {
+        match self {
+            Self::Resolve { .. } | Self::Unreachable { .. } | Self::Refused { .. } | Self::NotSsh { .. } => {
+                true
+            }
+            Self::TimedOut { stage, .. } => {
+                matches!(
+                    stage,
+                    Stage::Resolve | Stage::Connect | Stage::Banner | Stage::KeyExchange
+                )
+            }
+            // a ban holds for the whole address; MaxStartups drops one connection and takes the next
+            Self::TooManyConnections { said, .. } => said.contains("Not allowed"),
+            _ => false,
+        }
+    }
+}
+
+fn words<T: fmt::Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "nothing it names".to_owned();
+    }
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn hint(account: &str, offered: &[Method]) -> String {
+    let mut hint = String::new();
+    if offered.contains(&Method::Gssapi) {
+        hint.push_str(&format!(
+            "; for Kerberos ~{account}/.k5login on the node must name the principal"
+        ));
+    }
+    if offered.contains(&Method::PublicKey) {
+        hint.push_str(&format!(
+            "; for a key ~{account}/.ssh/authorized_keys on the node must hold its public half"
+        ));
+    }
+    hint
+}
+
+fn quoted(said: &str) -> String {
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!(", saying {said:?}")
+    }
+}

@@ -1,0 +1,193 @@
+//! How many sessions may be open at once: to one node, and altogether.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{Error, Method};
+
+/// Limits sessions per node and altogether. Clones share the limits.
+///
+/// sshd drops connections at random from the tenth unauthenticated one on (`MaxStartups 10:30:100`), and other people
+/// log in too: hence four per node by default. A node that hangs holds its own four places only, and whoever waits at
+/// it when it turns out to be down is told so at once instead of finding out one after another.
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    per_node: usize,
+    altogether: Arc<Semaphore>,
+    nodes: Mutex<HashMap<(String, u16), Arc<AtNode>>>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("per_node", &self.0.per_node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Gate {
+    /// Four sessions per node, 128 altogether.
+    fn default() -> Self {
+        Self::new(4, 128)
+    }
+}
+
+impl Gate {
+    /// At most `per_node` sessions to one node and `altogether` to all of them; at least one each.
+    #[must_use]
+    pub fn new(per_node: usize, altogether: usize) -> Self {
+        Self(Arc::new(Inner {
+            per_node: per_node.max(1),
+            altogether: Arc::new(Semaphore::new(altogether.clamp(1, Semaphore::MAX_PERMITS))),
+            nodes: Mutex::default(),
+        }))
+    }
+
+    /// Waits for a place.
+    ///
+    /// # Errors
+    /// What another session found out about the whole node while this one waited.
+    pub(crate) async fn enter(&self, host: &str, port: u16) -> Result<Pass, Error> {
+        let came = Instant::now();
+        let node = self.node(host, port);
+        let place = acquire(&node.places).await;
+        node.failed_since(came)?;
+        // The node's place first: those waiting for a slow node must not hold places others could use.
+        let altogether = acquire(&self.0.altogether).await;
+        node.failed_since(came)?;
+        Ok(Pass {
+            node,
+            _places: (place, altogether),
+        })
+    }
+
+    fn node(&self, host: &str, port: u16) -> Arc<AtNode> {
+        let mut nodes = lock(&self.0.nodes);
+        let entry = nodes.entry((host.to_ascii_lowercase(), port));
+        Arc::clone(entry.or_insert_with(|| Arc::new(AtNode::new(self.0.per_node))))
+    }
+}
+
+/// What sessions to one node share.
+pub(crate) struct AtNode {
+    places: Arc<Semaphore>,
+    failure: Mutex<Option<(Instant, Error)>>,
+    accepts: Mutex<Option<Method>>,
+    /// Held by the one session that finds out what the node accepts: a connection that asks and leaves counts
+    /// against us at sshd (PerSourcePenalties), so one asks for all.
+    pub(crate) asking: tokio::sync::Mutex<()>,
+}
+
+impl AtNode {
+    fn new(places: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            failure: Mutex::default(),
+            accepts: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn failed_since(&self, came: Instant) -> Result<(), Error> {
+        match &*lock(&self.failure) {
+            Some((at, error)) if *at >= came => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells those who wait that it is no use now.
+    pub(crate) fn failed(&self, error: &Error) {
+        if error.concerns_the_whole_node() {
+            *lock(&self.failure) = Some((Instant::now(), error.clone()));
+        }
+    }
+
+    /// The method that worked here last.
+    pub(crate) fn accepts(&self) -> Option<Method> {
+        *lock(&self.accepts)
+    }
+
+    pub(crate) fn remember(&self, method: Option<Method>) {
+        *lock(&self.accepts) = method;
+    }
+}
+
+/// A place; given back when dropped.
+pub(crate) struct Pass {
+    pub(crate) node: Arc<AtNode>,
+    _places: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
+}
+
+async fn acquire(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    // These semaphores are never closed, so there always is a permit in the end.
+    Arc::clone(places).acquire_owned().await.ok()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_has_its_places_and_others_have_theirs() {
+        let gate = Gate::new(2, 8);
+        let _a = gate.enter("n", 22).await.unwrap();
+        let _b = gate.enter("N", 22).await.unwrap();
+        let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22)).await;
+        assert!(third.is_err(), "a third session got in");
+        gate.enter("other", 22).await.unwrap();
+        gate.enter("n", 2222).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_waits_at_a_dead_node_is_told_and_who_comes_later_tries_again() {
+        let gate = Gate::new(1, 8);
+        let first = gate.enter("n", 22).await.unwrap();
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.enter("n", 22).await.map(drop) }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        first.node.failed(&Error::Refused {
+            node: "n".into(),
+            port: 22,
+        });
+        drop(first);
+        assert!(matches!(waiting.await.unwrap(), Err(Error::Refused { .. })));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        gate.enter("n", 22).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_concerns_one_account_is_not_shared() {
+        let gate = Gate::new(1, 8);
+        let first = gate.enter("n", 22).await.unwrap();
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.enter("n", 22).await.map(drop) }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let refused = Error::AuthRefused {
+            node: "n".into(),
+            account: "a".into(),
+            offered: vec![],
+            accepted: vec![],
+        };
+        first.node.failed(&refused);
+        drop(first);
+        waiting.await.unwrap().unwrap();
+    }
+}

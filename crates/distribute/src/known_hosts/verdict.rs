@@ -1,0 +1,143 @@
+//! The verdict on a host key, with a name for each case.
+
+use std::{fmt, io, path::PathBuf, sync::Arc};
+
+use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
+use sha2::{Digest, Sha256};
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// What the `known_hosts` files say of the key a node showed. Only [`Verdict::Known`] lets a session go on.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The key is the one on this line.
+    Known {
+        /// Where it stands.
+        at: Place,
+    },
+    /// No line speaks of this node.
+    Unknown {
+        /// The files that were read.
+        looked_at: Vec<PathBuf>,
+        /// Type and SHA-256 fingerprint of the key the node showed.
+        shown: String,
+        /// A certificate authority named for this node; host certificates are not supported, so it vouches for nothing.
+        authority: Option<Place>,
+        /// The first lines that could not be understood: one of them may have been meant for this node.
+        malformed: Vec<Place>,
+    },
+    /// The files know this node by another key, of the same type or of another.
+    Changed {
+        /// The line that speaks of this node.
+        at: Place,
+        /// Type and fingerprint of the key on that line.
+        known: String,
+        /// Type and fingerprint of the key the node showed.
+        shown: String,
+    },
+    /// The key is marked `@revoked`.
+    Revoked {
+        /// The line that revokes it.
+        at: Place,
+        /// Fingerprint of the key.
+        shown: String,
+    },
+    /// A file could not be read, so nothing can be said. Never taken for an empty file.
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known { at } => write!(f, "its host key is the one in {at}"),
+            Self::Unknown {
+                looked_at,
+                shown,
+                authority,
+                malformed,
+            } => {
+                write!(
+                    f,
+                    "its host key ({shown}) is in no known_hosts file ({})",
+                    list(looked_at)
+                )?;
+                if let Some(at) = authority {
+                    write!(
+                        f,
+                        "; {at} names a certificate authority for it, but host certificates are not supported yet"
+                    )?;
+                }
+                if !malformed.is_empty() {
+                    write!(f, "; not understood and so ignored: {}", list(malformed))?;
+                }
+                f.write_str(
+                    "; compare the fingerprint with what the node itself says (`ssh-keygen -lf` on its \
+                     /etc/ssh/ssh_host_*_key.pub) and only then add the line `ssh-keyscan` prints for it",
+                )
+            }
+            Self::Changed { at, known, shown } => write!(
+                f,
+                "it showed the host key {shown}, but {at} knows it by {known}: the node was reinstalled or somebody \
+                 stands in between; ask its administrator before changing that line"
+            ),
+            Self::Revoked { at, shown } => write!(
+                f,
+                "it showed the host key {shown}, which {at} revokes: the node needs a new key, or somebody uses a stolen one"
+            ),
+            Self::Unreadable { file, source } => {
+                write!(
+                    f,
+                    "the known_hosts file {} cannot be read ({source}), so no host key can be judged",
+                    file.display()
+                )
+            }
+        }
+    }
+}
+
+fn list<T: ToText>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "none is configured".to_owned();
+    }
+    items.iter().map(ToText::text).collect::<Vec<_>>().join(", ")
+}
+
+trait ToText {
+    fn text(&self) -> String;
+}
+
+impl ToText for PathBuf {
+    fn text(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl ToText for Place {
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// `SHA256:...`, as ssh prints it.
+pub(super) fn fingerprint(key: &[u8]) -> String {
+    format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(Sha256::digest(key)))
+}

@@ -1,0 +1,207 @@
+//! What is to be placed where, and what came of it.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use credential::SecretBytes;
+
+use crate::FileError;
+
+/// One account on one node: what one SSH session is for.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The node's name, as in `known_hosts` and in its Kerberos principal `host/<name>`.
+    pub host: String,
+    /// sshd's port, usually 22.
+    pub port: u16,
+    /// The account to log in as, which becomes the owner of the files.
+    pub user: String,
+    /// The files that say which host keys are trusted. Each must be readable; see [`crate::default_files`].
+    pub known_hosts: Vec<PathBuf>,
+    /// How to log in.
+    pub login: Login,
+}
+
+/// How to log in. Passwords and keyboard-interactive are never offered.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Login {
+    /// `gssapi-with-mic` (RFC 4462), over russh.
+    Gssapi {
+        /// Whose ticket.
+        ticket: kerberos::Ticket,
+        /// The threads GSSAPI runs on.
+        gss: kerberos::Gss,
+    },
+    /// `publickey` (RFC 4252), over libssh2.
+    PublicKey {
+        /// The private key's file, without passphrase, ours alone to read.
+        key: PathBuf,
+    },
+    /// Whichever of the two the node accepts, GSSAPI first.
+    Auto {
+        /// The ticket, if there is one, and the threads GSSAPI runs on.
+        kerberos: Option<(kerberos::Ticket, kerberos::Gss)>,
+        /// Private keys, tried in order.
+        keys: Vec<PathBuf>,
+    },
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gssapi { ticket, .. } => write!(f, "Gssapi({})", ticket.principal()),
+            Self::PublicKey { key } => write!(f, "PublicKey({})", key.display()),
+            Self::Auto { kerberos, keys } => {
+                let principal = kerberos.as_ref().map(|(ticket, _)| ticket.principal());
+                write!(f, "Auto({principal:?}, {keys:?})")
+            }
+        }
+    }
+}
+
+/// A file to be on the node.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Absolute path on the node.
+    pub path: String,
+    /// What is to be in it; at most [`MAX_FILE`] bytes.
+    pub content: SecretBytes,
+    /// Permission bits, for instance `0o400`.
+    pub mode: u32,
+}
+
+/// The largest file that is placed, in bytes. A token has some hundreds.
+pub const MAX_FILE: usize = 128 * 1024;
+
+/// Whether anything may be changed on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Only look whether each file is there with the same bytes and mode.
+    Verify,
+    /// Put right what is not.
+    Write,
+}
+
+/// What was done about a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// It was there with the same bytes and mode; nothing was touched.
+    Unchanged,
+    /// It was written, moved into place and read back.
+    Written,
+    /// [`Mode::Verify`] found that it would have to be written.
+    WouldWrite,
+}
+
+/// Why a file was, or would be, written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Difference {
+    /// There was no such file.
+    Missing,
+    /// It had other bytes.
+    Content,
+    /// It had another mode.
+    Mode,
+    /// A symbolic link or another thing that is not a file stood there; it is replaced, never followed.
+    NotAFile,
+    /// The account may not read what is there.
+    Unreadable,
+}
+
+/// What came of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Landed {
+    /// What was done.
+    pub placed: Placed,
+    /// Why it was, or would be, written; `None` for [`Placed::Unchanged`].
+    pub difference: Option<Difference>,
+    /// The numeric user that owns the file on the node, as far as it is there and the server says so: the account's
+    /// UID when mtk wrote it.
+    pub uid: Option<u32>,
+}
+
+/// How a session was logged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Method {
+    /// `gssapi-with-mic`.
+    Gssapi,
+    /// `publickey`.
+    PublicKey,
+}
+
+impl Method {
+    /// The name SSH has for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gssapi => "gssapi-with-mic",
+            Self::PublicKey => "publickey",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which implementation of SSH carried a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// russh.
+    Russh,
+    /// libssh2.
+    Libssh2,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Russh => "russh",
+            Self::Libssh2 => "libssh2",
+        })
+    }
+}
+
+/// What one session came to.
+#[derive(Debug)]
+pub struct Report {
+    /// One result per file, in the order they were given.
+    pub files: Vec<Result<Landed, FileError>>,
+    /// How it was logged in.
+    pub method: Method,
+    /// What carried it.
+    pub transport: Transport,
+    /// The server's own name for itself, such as `SSH-2.0-OpenSSH_9.6`.
+    pub server: String,
+}
+
+/// Deadlines of one session. Waiting at the [`crate::Gate`] does not count.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Name, TCP connection, banner, key exchange and host key, all together.
+    pub connect: Duration,
+    /// Login and the start of SFTP.
+    pub auth: Duration,
+    /// Everything done about one file.
+    pub per_file: Duration,
+    /// The whole session.
+    pub total: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        // sshd may spend ten seconds or more on reverse lookups and on mounting a home directory
+        Self {
+            connect: seconds(10),
+            auth: seconds(20),
+            per_file: seconds(15),
+            total: seconds(60),
+        }
+    }
+}

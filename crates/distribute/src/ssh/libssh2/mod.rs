@@ -1,0 +1,193 @@
+//! SSH by libssh2: the way for public keys.
+//!
+//! libssh2's calls block, so a session lives on a thread of tokio's blocking pool, at most as many as the gate lets
+//! in. Each call ends by its deadline (`libssh2_session_set_timeout`); should one not, the socket is shut down under it.
+
+mod raw;
+mod sftp;
+
+use std::{path::PathBuf, time::Duration};
+
+use futures_util::FutureExt;
+use ssh2::{ErrorCode, MethodType};
+
+use super::{Job, algorithms, work};
+use crate::{
+    Error, KeyFault, Method, Report, Stage, Transport, Verdict,
+    dial::{Deadline, Link, clip},
+    key::Key,
+    known_hosts::KnownHosts,
+};
+
+/// How much longer than every deadline of its own a session may take before its socket is shut down.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The whole session after the banner. `deadline` is for the key exchange.
+pub(super) async fn run(
+    job: Job,
+    link: Link,
+    hosts: KnownHosts,
+    keys: Vec<(PathBuf, Key)>,
+    deadline: Deadline,
+) -> Result<Report, Error> {
+    let Link { stream, cut, server } = link;
+    let lost = |error: &dyn std::fmt::Display| job.protocol(Stage::KeyExchange, error.to_string());
+    let socket = stream.into_std().map_err(|error| lost(&error))?;
+    socket.set_nonblocking(false).map_err(|error| lost(&error))?;
+    let span = tracing::Span::current();
+    let theirs = job.clone();
+    let session = tokio::task::spawn_blocking(move || {
+        let _entered = span.enter();
+        session(&theirs, socket, &hosts, &keys, deadline, server)
+    });
+    let patience = Deadline {
+        at: job.ends + GRACE,
+        span: job.limits.total,
+    };
+    let report = patience.bound(job.host(), Stage::Files, session).await;
+    // Also where this future is dropped early: the thread does not outlive its socket by long.
+    drop(cut);
+    report?.map_err(|error| job.protocol(Stage::Files, format!("a thread of mtk ended early: {error}")))?
+}
+
+fn session(
+    job: &Job,
+    socket: std::net::TcpStream,
+    hosts: &KnownHosts,
+    keys: &[(PathBuf, Key)],
+    deadline: Deadline,
+    server: String,
+) -> Result<Report, Error> {
+    let at = |stage, deadline| move |error: ssh2::Error| broken(job, stage, deadline, &error);
+    let mut session = ssh2::Session::new().map_err(at(Stage::KeyExchange, deadline))?;
+    prefer(&session, hosts).map_err(at(Stage::KeyExchange, deadline))?;
+    session.set_timeout(millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::KeyExchange))?);
+    session.set_tcp_stream(socket);
+    session.handshake().map_err(at(Stage::KeyExchange, deadline))?;
+    let verdict = match session.host_key() {
+        Some((key, _)) => hosts.judge(key),
+        None => return Err(job.protocol(Stage::KeyExchange, "it showed no host key")),
+    };
+    if !matches!(verdict, Verdict::Known { .. }) {
+        return Err(job.not_trusted(verdict));
+    }
+    let deadline = Deadline::new(job.limits.auth, job.ends);
+    log_in(job, &session, keys, deadline)?;
+    session.set_timeout(millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::Sftp))?);
+    let sftp = session.sftp().map_err(|error| no_sftp(job, deadline, &error))?;
+    let mut sftp = sftp::Session::new(session.clone(), sftp);
+    let results = work(&mut sftp, job).now_or_never();
+    let files = results.ok_or_else(|| job.protocol(Stage::Files, "a blocking call did not block"))?;
+    drop(sftp);
+    session.set_timeout(1000);
+    let _ = session.disconnect(None, "", None);
+    Ok(Report {
+        files,
+        method: Method::PublicKey,
+        transport: Transport::Libssh2,
+        server,
+    })
+}
+
+/// Known host keys first, and nothing that rests on SHA-1 or CBC, which libssh2 would still take.
+fn prefer(session: &ssh2::Session, hosts: &KnownHosts) -> Result<(), ssh2::Error> {
+    session.method_pref(
+        MethodType::HostKey,
+        &algorithms::host_keys(&hosts.kinds()).join(","),
+    )?;
+    for kind in [
+        MethodType::Kex,
+        MethodType::CryptCs,
+        MethodType::CryptSc,
+        MethodType::MacCs,
+        MethodType::MacSc,
+    ] {
+        let all = session.supported_algs(kind)?;
+        let good: Vec<_> = all
+            .into_iter()
+            .filter(|name| !algorithms::is_weak(name))
+            .collect();
+        session.method_pref(kind, &good.join(","))?;
+    }
+    Ok(())
+}
+
+fn log_in(
+    job: &Job,
+    session: &ssh2::Session,
+    keys: &[(PathBuf, Key)],
+    deadline: Deadline,
+) -> Result<(), Error> {
+    let arm = || millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::Authentication));
+    for (path, key) in keys {
+        session.set_timeout(arm()?);
+        match session.userauth_pubkey_memory(&job.node.user, None, key.expose(), None) {
+            Ok(()) => return Ok(()),
+            Err(error) => refusal(job, path, deadline, &error)?,
+        }
+    }
+    session.set_timeout(arm()?);
+    let accepted = raw::accepted_methods(session, &job.node.user);
+    Err(job.refused(vec![Method::PublicKey], accepted))
+}
+
+/// `Ok` if the server merely refused this key: the next one may do.
+fn refusal(job: &Job, path: &std::path::Path, deadline: Deadline, error: &ssh2::Error) -> Result<(), Error> {
+    match error.code() {
+        ErrorCode::Session(
+            libssh2_sys::LIBSSH2_ERROR_AUTHENTICATION_FAILED
+            | libssh2_sys::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED,
+        ) => Ok(()),
+        ErrorCode::Session(
+            libssh2_sys::LIBSSH2_ERROR_FILE
+            | libssh2_sys::LIBSSH2_ERROR_KEYFILE_AUTH_FAILED
+            | libssh2_sys::LIBSSH2_ERROR_METHOD_NOT_SUPPORTED
+            | libssh2_sys::LIBSSH2_ERROR_ALGO_UNSUPPORTED
+            | libssh2_sys::LIBSSH2_ERROR_PUBLICKEY_PROTOCOL,
+        ) => Err(Error::KeyFile {
+            path: path.to_owned(),
+            why: KeyFault::NotAKey {
+                detail: clip(error.message()),
+            },
+        }),
+        _ => Err(broken(job, Stage::Authentication, deadline, error)),
+    }
+}
+
+fn no_sftp(job: &Job, deadline: Deadline, error: &ssh2::Error) -> Error {
+    match broken(job, Stage::Sftp, deadline, error) {
+        Error::Protocol { node, detail, .. } | Error::Negotiation { node, detail } => Error::SftpMissing {
+            node,
+            account: job.node.user.clone(),
+            detail,
+        },
+        other => other,
+    }
+}
+
+/// By whose fault, as far as libssh2 says.
+fn broken(job: &Job, stage: Stage, deadline: Deadline, error: &ssh2::Error) -> Error {
+    let node = job.node.host.clone();
+    let detail = clip(error.message());
+    match error.code() {
+        ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_TIMEOUT) => deadline.passed(&node, stage),
+        ErrorCode::Session(code) if sftp::CONNECTION_GONE.contains(&code) => Error::Disconnected {
+            node,
+            stage,
+            said: String::new(),
+        },
+        ErrorCode::Session(
+            libssh2_sys::LIBSSH2_ERROR_KEX_FAILURE
+            | libssh2_sys::LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE
+            | libssh2_sys::LIBSSH2_ERROR_HOSTKEY_INIT
+            | libssh2_sys::LIBSSH2_ERROR_HOSTKEY_SIGN,
+        ) => Error::Negotiation { node, detail },
+        _ => Error::Protocol { node, stage, detail },
+    }
+}
+
+/// What is left, for libssh2: it takes 0 for "wait for ever".
+fn millis(deadline: Deadline) -> Option<u32> {
+    let left = u32::try_from(deadline.left().as_millis()).unwrap_or(u32::MAX);
+    (left > 0).then_some(left)
+}

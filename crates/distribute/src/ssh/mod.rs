@@ -1,0 +1,279 @@
+//! One session: dial, trust, log in, work on the files.
+//!
+//! Each transport is a file below that makes a [`crate::placement::Sftp`]; everything before (dialling, host keys) and
+//! after (placement) is shared.
+
+mod algorithms;
+mod gssapi;
+mod libssh2;
+mod russh;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use crate::{
+    Error, File, FileError, Gate, Landed, Limits, Login, Method, Mode, Node, Report, Stage, Verdict,
+    dial::{Deadline, Link, dial},
+    gate::AtNode,
+    key::Key,
+    known_hosts::KnownHosts,
+    placement::{Failed, Fault, Sftp, place_file},
+};
+
+/// What a session is to do, and until when.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(crate) node: Node,
+    pub(crate) files: Arc<[File]>,
+    pub(crate) mode: Mode,
+    pub(crate) limits: Limits,
+    /// The end of it all.
+    pub(crate) ends: Instant,
+}
+
+impl Job {
+    fn host(&self) -> &str {
+        &self.node.host
+    }
+
+    fn refused(&self, offered: Vec<Method>, accepted: Vec<String>) -> Error {
+        let (node, account) = (self.node.host.clone(), self.node.user.clone());
+        Error::AuthRefused {
+            node,
+            account,
+            offered,
+            accepted,
+        }
+    }
+
+    fn not_trusted(&self, verdict: Verdict) -> Error {
+        let (node, verdict) = (self.node.host.clone(), Box::new(verdict));
+        Error::HostKey { node, verdict }
+    }
+
+    fn protocol(&self, stage: Stage, detail: impl Into<String>) -> Error {
+        Error::Protocol {
+            node: self.node.host.clone(),
+            stage,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Waits for its place and runs the session.
+pub(crate) async fn run(
+    gate: &Gate,
+    node: &Node,
+    files: &[File],
+    mode: Mode,
+    limits: &Limits,
+) -> Result<Report, Error> {
+    let pass = gate.enter(&node.host, node.port).await?;
+    let ends = Instant::now() + limits.total;
+    let job = Job {
+        node: node.clone(),
+        files: files.into(),
+        mode,
+        limits: *limits,
+        ends,
+    };
+    let report = match &node.login {
+        Login::Gssapi { ticket, gss } => with_ticket(&job, ticket, gss).await,
+        Login::PublicKey { key } => with_keys(&job, std::slice::from_ref(key)).await,
+        Login::Auto { kerberos, keys } => auto(&job, &pass.node, kerberos.as_ref(), keys).await,
+    };
+    if let Err(error) = &report {
+        pass.node.failed(error);
+    }
+    report
+}
+
+async fn with_ticket(job: &Job, ticket: &kerberos::Ticket, gss: &kerberos::Gss) -> Result<Report, Error> {
+    let mut session = start_russh(job).await?;
+    let deadline = Deadline::new(job.limits.auth, job.ends);
+    session.gssapi(job, ticket, gss, deadline).await?;
+    session.work(job, Method::Gssapi, deadline).await
+}
+
+async fn with_keys(job: &Job, paths: &[PathBuf]) -> Result<Report, Error> {
+    let paths = paths.to_vec();
+    let keys = blocking(job, move || {
+        paths
+            .into_iter()
+            .map(|path| Key::read(&path).map(|key| (path, key)))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    let keys = keys.await??;
+    let (link, hosts, deadline) = reach(job).await?;
+    libssh2::run(job.clone(), link, hosts, keys, deadline).await
+}
+
+/// Finds out what the node accepts, once for all sessions to it, and goes that way.
+async fn auto(
+    job: &Job,
+    at_node: &AtNode,
+    kerberos: Option<&(kerberos::Ticket, kerberos::Gss)>,
+    keys: &[PathBuf],
+) -> Result<Report, Error> {
+    let only = match (kerberos, keys.is_empty()) {
+        (None, false) => Some(Method::PublicKey),
+        (None, true) => return Err(job.refused(Vec::new(), Vec::new())),
+        (Some(_), _) => at_node.accepts(),
+    };
+    match (only, kerberos) {
+        (Some(Method::PublicKey), _) if !keys.is_empty() => match with_keys(job, keys).await {
+            // The node may have changed its mind, or accept different things of different accounts: ask.
+            Err(Error::AuthRefused { .. }) if kerberos.is_some() => at_node.remember(None),
+            done => return done,
+        },
+        (Some(Method::Gssapi), Some((ticket, gss))) => match with_ticket(job, ticket, gss).await {
+            Err(Error::AuthRefused { accepted, .. })
+                if !keys.is_empty() && names(&accepted, Method::PublicKey) =>
+            {
+                return both_tried(with_keys(job, keys).await);
+            }
+            done => return done,
+        },
+        _ => {}
+    }
+    let Some((ticket, gss)) = kerberos else {
+        return with_keys(job, keys).await;
+    };
+    ask(job, at_node, ticket, gss, keys).await
+}
+
+async fn ask(
+    job: &Job,
+    at_node: &AtNode,
+    ticket: &kerberos::Ticket,
+    gss: &kerberos::Gss,
+    keys: &[PathBuf],
+) -> Result<Report, Error> {
+    let asking = at_node.asking.lock().await;
+    if at_node.accepts().is_some() {
+        // Another session found out while this one waited.
+        drop(asking);
+        return Box::pin(auto(job, at_node, Some(&(ticket.clone(), gss.clone())), keys)).await;
+    }
+    let mut session = start_russh(job).await?;
+    let deadline = Deadline::new(job.limits.auth, job.ends);
+    let accepted = session.accepted(job, deadline).await?;
+    let by_key = names(&accepted, Method::PublicKey) && !keys.is_empty();
+    if names(&accepted, Method::Gssapi) {
+        match session.gssapi(job, ticket, gss, deadline).await {
+            Ok(()) => {
+                at_node.remember(Some(Method::Gssapi));
+                drop(asking);
+                return session.work(job, Method::Gssapi, deadline).await;
+            }
+            Err(Error::AuthRefused { .. } | Error::GssFailed { .. }) if by_key => {
+                session.end().await;
+                drop(asking);
+                return both_tried(with_keys(job, keys).await);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    session.end().await;
+    if !by_key {
+        let mut offered = vec![Method::Gssapi];
+        if !keys.is_empty() {
+            offered.push(Method::PublicKey);
+        }
+        return Err(job.refused(offered, accepted));
+    }
+    at_node.remember(Some(Method::PublicKey));
+    drop(asking);
+    with_keys(job, keys).await
+}
+
+fn names(accepted: &[String], method: Method) -> bool {
+    accepted.iter().any(|name| name == method.as_str())
+}
+
+/// A refusal of the keys names the ticket too, where that was tried before.
+fn both_tried(report: Result<Report, Error>) -> Result<Report, Error> {
+    report.map_err(|error| match error {
+        Error::AuthRefused {
+            node,
+            account,
+            accepted,
+            ..
+        } => Error::AuthRefused {
+            node,
+            account,
+            offered: vec![Method::Gssapi, Method::PublicKey],
+            accepted,
+        },
+        other => other,
+    })
+}
+
+async fn start_russh(job: &Job) -> Result<russh::Session, Error> {
+    let (link, hosts, deadline) = reach(job).await?;
+    russh::Session::start(job, link, hosts, deadline).await
+}
+
+/// The connection, and what is known about the host key to come.
+async fn reach(job: &Job) -> Result<(Link, KnownHosts, Deadline), Error> {
+    let deadline = Deadline::new(job.limits.connect, job.ends);
+    let (files, host, port) = (job.node.known_hosts.clone(), job.node.host.clone(), job.node.port);
+    // On a thread of its own: home directories may lie on a file server.
+    let reading = blocking(job, move || KnownHosts::read(&files, &host, port));
+    let hosts = deadline.bound(job.host(), Stage::Connect, reading).await??;
+    let hosts = hosts.map_err(|verdict| job.not_trusted(verdict))?;
+    let link = dial(job.host(), job.node.port, deadline).await?;
+    Ok((link, hosts, deadline))
+}
+
+async fn blocking<T: Send + 'static>(
+    job: &Job,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| job.protocol(Stage::Connect, format!("a thread of mtk ended early: {error}")))
+}
+
+/// Works on the files, one after another, over an SFTP session of either transport.
+pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed, FileError>> {
+    let mut lost: Option<String> = None;
+    let mut results = Vec::with_capacity(job.files.len());
+    for file in job.files.iter() {
+        let path = file.path.clone();
+        if let Some(why) = &lost {
+            results.push(Err(FileError::SessionLost {
+                path,
+                why: why.clone(),
+            }));
+            continue;
+        }
+        let deadline = Deadline::new(job.limits.per_file, job.ends);
+        sftp.set_deadline(deadline.at);
+        let temp = format!(".mtk-{:032x}", rand::random::<u128>());
+        let result = place_file(sftp, file, job.mode, &temp)
+            .await
+            .map_err(|failed| match failed {
+                Failed::File(error) => error,
+                Failed::Session(Fault::Timeout) => {
+                    lost = Some(format!("{} took too long", file.path));
+                    FileError::TimedOut {
+                        path,
+                        after: deadline.span,
+                    }
+                }
+                Failed::Session(fault) => {
+                    let why = match fault {
+                        Fault::Lost(why) => why,
+                        other => format!("{other:?}"),
+                    };
+                    lost = Some(why.clone());
+                    FileError::SessionLost { path, why }
+                }
+            });
+        match &result {
+            Ok(landed) => tracing::debug!(file = file.path, placed = ?landed.placed, "file looked after"),
+            Err(error) => tracing::debug!(file = file.path, %error, "file not placed"),
+        }
+        results.push(result);
+    }
+    results
+}

@@ -1,0 +1,288 @@
+//! SSH by russh: the way for GSSAPI, which libssh2 does not have.
+
+mod sftp;
+
+use std::{
+    borrow::Cow,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use russh::{
+    ChannelMsg, Disconnect, MethodSet, Preferred, SshId,
+    client::{self, AuthResult, DisconnectReason},
+    compression,
+    keys::{Algorithm, PublicKeyOrCertificate},
+};
+
+use super::{
+    Job, algorithms,
+    gssapi::{self, Authenticator},
+    work,
+};
+use crate::{
+    Error, Method, Report, Stage, Transport, Verdict,
+    dial::{Cut, Deadline, Link, clip},
+    known_hosts::KnownHosts,
+};
+
+/// A connection whose host key is the known one.
+pub(super) struct Session {
+    handle: client::Handle<Client>,
+    facts: Arc<Mutex<Facts>>,
+    server: String,
+    /// Ends russh's task with this value, whatever it waits for.
+    _cut: Cut,
+}
+
+/// What russh's task learns and tells nobody else.
+#[derive(Default)]
+struct Facts {
+    verdict: Option<Verdict>,
+    /// The server's farewell.
+    said: String,
+}
+
+struct Client {
+    hosts: KnownHosts,
+    facts: Arc<Mutex<Facts>>,
+}
+
+impl client::Handler for Client {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        let verdict = match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => self.hosts.judge(&key.to_bytes()?),
+            // Not asked for, so it comes from a server that does not listen.
+            PublicKeyOrCertificate::Certificate(_) => return Ok(false),
+        };
+        let known = matches!(verdict, Verdict::Known { .. });
+        lock(&self.facts).verdict = Some(verdict);
+        Ok(known)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
+        lock(&self.facts).said = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => clip(&info.message),
+            DisconnectReason::Error(error) => match error {
+                russh::Error::Disconnect | russh::Error::HUP => String::new(),
+                other => clip(&other.to_string()),
+            },
+        };
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Key exchange and host key.
+    pub(super) async fn start(
+        job: &Job,
+        link: Link,
+        hosts: KnownHosts,
+        deadline: Deadline,
+    ) -> Result<Self, Error> {
+        let order = algorithms::host_keys(&hosts.kinds());
+        let host_keys = order
+            .iter()
+            .filter_map(|name| Algorithm::from_str(name).ok())
+            .collect::<Vec<_>>();
+        let config = client::Config {
+            client_id: SshId::Standard(Cow::Borrowed("SSH-2.0-mtk")),
+            preferred: Preferred {
+                key: Cow::Owned(host_keys),
+                // Tokens do not compress, and compressing secrets beside known text tells something about them.
+                compression: Cow::Borrowed(&[compression::NONE]),
+                ..Preferred::DEFAULT
+            },
+            inactivity_timeout: Some(job.limits.total),
+            ..client::Config::default()
+        };
+        let facts = Arc::new(Mutex::new(Facts::default()));
+        let client = Client {
+            hosts,
+            facts: Arc::clone(&facts),
+        };
+        let connecting = client::connect_stream(Arc::new(config), link.stream, client);
+        let handle = deadline
+            .bound(job.host(), Stage::KeyExchange, connecting)
+            .await?
+            .map_err(|error| match lock(&facts).verdict.take() {
+                Some(Verdict::Known { .. }) | None => broken(job, Stage::KeyExchange, &error),
+                Some(verdict) => job.not_trusted(verdict),
+            })?;
+        Ok(Self {
+            handle,
+            facts,
+            server: link.server,
+            _cut: link.cut,
+        })
+    }
+
+    /// Asks for entry without offering anything: the refusal names what the server accepts (RFC 4252, section 5.2).
+    pub(super) async fn accepted(&mut self, job: &Job, deadline: Deadline) -> Result<Vec<String>, Error> {
+        let asking = self.handle.authenticate_none(job.node.user.clone());
+        let answer = deadline.bound(job.host(), Stage::Authentication, asking).await?;
+        match answer.map_err(|error| broken(job, Stage::Authentication, &error))? {
+            AuthResult::Success => Err(job.protocol(
+                Stage::Authentication,
+                "it lets the account in without asking who comes",
+            )),
+            AuthResult::Failure {
+                remaining_methods, ..
+            } => self.methods(job, &remaining_methods),
+        }
+    }
+
+    /// russh says "refused, nothing else accepted" when the connection is gone.
+    fn methods(&self, job: &Job, remaining: &MethodSet) -> Result<Vec<String>, Error> {
+        if remaining.is_empty() && self.handle.is_closed() {
+            return Err(self.gone(job, Stage::Authentication));
+        }
+        Ok(remaining.iter().map(String::from).collect())
+    }
+
+    fn gone(&self, job: &Job, stage: Stage) -> Error {
+        Error::Disconnected {
+            node: job.node.host.clone(),
+            stage,
+            said: lock(&self.facts).said.clone(),
+        }
+    }
+
+    /// Logs in with a ticket.
+    pub(super) async fn gssapi(
+        &mut self,
+        job: &Job,
+        ticket: &kerberos::Ticket,
+        gss: &kerberos::Gss,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let target = kerberos::Target::HostBased {
+            service: "host".to_owned(),
+            host: job.node.host.clone(),
+        };
+        let mut authenticator = Authenticator {
+            ticket,
+            gss,
+            target,
+            initiator: None,
+            server_said: None,
+        };
+        let user = job.node.user.clone();
+        let login =
+            self.handle
+                .authenticate_gssapi_with_mic(user, vec![gssapi::KRB5.to_vec()], &mut authenticator);
+        let answer = deadline.bound(job.host(), Stage::Authentication, login).await?;
+        if let Some(said) = authenticator.server_said {
+            tracing::debug!(said, "the server's side of GSSAPI failed");
+        }
+        match answer {
+            Ok(AuthResult::Success) => Ok(()),
+            Ok(AuthResult::Failure {
+                remaining_methods, ..
+            }) => {
+                let accepted = self.methods(job, &remaining_methods)?;
+                Err(job.refused(vec![Method::Gssapi], accepted))
+            }
+            Err(gssapi::Failed::Kerberos(error)) => Err(Error::GssFailed {
+                node: job.node.host.clone(),
+                principal: ticket.principal().to_string(),
+                source: Box::new(error),
+            }),
+            Err(gssapi::Failed::Server(detail)) => Err(job.protocol(Stage::Authentication, detail)),
+            Err(gssapi::Failed::Gone) => Err(self.gone(job, Stage::Authentication)),
+        }
+    }
+
+    /// Starts SFTP, works on the files and says goodbye.
+    pub(super) async fn work(self, job: &Job, method: Method, deadline: Deadline) -> Result<Report, Error> {
+        let mut sftp = deadline.bound(job.host(), Stage::Sftp, self.sftp(job)).await??;
+        let files = work(&mut sftp, job).await;
+        drop(sftp);
+        let server = self.server.clone();
+        self.end().await;
+        Ok(Report {
+            files,
+            method,
+            transport: Transport::Russh,
+            server,
+        })
+    }
+
+    async fn sftp(&self, job: &Job) -> Result<sftp::Session, Error> {
+        let missing = |detail: String| Error::SftpMissing {
+            node: job.node.host.clone(),
+            account: job.node.user.clone(),
+            detail: clip(&detail),
+        };
+        let mut channel = match self.handle.channel_open_session().await {
+            Ok(channel) => channel,
+            Err(russh::Error::ChannelOpenFailure(why)) => {
+                return Err(missing(format!("no channel: {why:?}")));
+            }
+            Err(_) if self.handle.is_closed() => return Err(self.gone(job, Stage::Sftp)),
+            Err(error) => return Err(broken(job, Stage::Sftp, &error)),
+        };
+        channel
+            .request_subsystem(true, "sftp")
+            .await
+            .map_err(|error| broken(job, Stage::Sftp, &error))?;
+        loop {
+            match channel.wait().await {
+                Some(ChannelMsg::Success) => break,
+                Some(ChannelMsg::Failure) => return Err(missing("the subsystem was refused".into())),
+                Some(ChannelMsg::Close | ChannelMsg::Eof) => {
+                    return Err(missing("the channel was closed".into()));
+                }
+                None => return Err(self.gone(job, Stage::Sftp)),
+                Some(_) => {}
+            }
+        }
+        match sftp::Session::start(channel, job.limits.total).await {
+            Ok(session) => Ok(session),
+            Err(_) if self.handle.is_closed() => Err(self.gone(job, Stage::Sftp)),
+            Err(error) => Err(missing(error.to_string())),
+        }
+    }
+
+    /// Says goodbye. Nobody waits for an answer, and nobody waits long to say it.
+    pub(super) async fn end(self) {
+        let goodbye = self.handle.disconnect(Disconnect::ByApplication, "", "");
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), goodbye).await;
+    }
+}
+
+/// By whose fault, as far as russh says.
+fn broken(job: &Job, stage: Stage, error: &russh::Error) -> Error {
+    let node = job.node.host.clone();
+    let detail = clip(&error.to_string());
+    match error {
+        russh::Error::Disconnect | russh::Error::HUP | russh::Error::SendError | russh::Error::RecvError => {
+            Error::Disconnected {
+                node,
+                stage,
+                said: String::new(),
+            }
+        }
+        russh::Error::IO(_) => Error::Disconnected {
+            node,
+            stage,
+            said: detail,
+        },
+        russh::Error::InactivityTimeout => Error::TimedOut {
+            node,
+            stage,
+            after: job.limits.total,
+        },
+        russh::Error::NoCommonAlgo { .. }
+        | russh::Error::Kex
+        | russh::Error::KexInit
+        | russh::Error::WrongServerSig => Error::Negotiation { node, detail },
+        _ => Error::Protocol { node, stage, detail },
+    }
+}
+
+fn lock(facts: &Mutex<Facts>) -> MutexGuard<'_, Facts> {
+    facts.lock().unwrap_or_else(PoisonError::into_inner)
+}
