@@ -1,1 +1,13 @@
-//! The table of contents of the integration tests.
+//! Integration tests of mtk against the real servers of the test bed.
+//!
+//! They run inside a bed that is up (`cargo xtask test` brings one up for them; by hand: `cargo xtask testbed exec`),
+//! one after another, because some break a server. The list of modules is the table of contents.
+
+mod bed;
+mod command_line;
+mod consumers;
+mod failures;
+mod identity;
+mod mtk;
+mod secrets;
+mod whole_way;

@@ -1,0 +1,269 @@
+//! The bed the tests run in, and everything they may do to it. What is broken is mended when its guard is dropped.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use testkit::{
+    bed::{Cache, Layout, control::Control, htvault, kdc, nodes, pool, vault},
+    site::{REALM, Service},
+};
+
+pub struct TestBed {
+    pub dir: PathBuf,
+    layout: Layout,
+    control: Control,
+}
+
+/// The bed we are in. Its absence is a failure, not a reason to skip.
+pub fn bed() -> &'static TestBed {
+    static BED: OnceLock<TestBed> = OnceLock::new();
+    BED.get_or_init(|| {
+        let dir = PathBuf::from(std::env::var_os("MTK_BED").expect("run inside a test bed: cargo xtask test"));
+        let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
+        let cache = Cache { dir: dir.parent().unwrap().parent().unwrap().to_path_buf() };
+        let layout = Layout::new(&cache, &name).unwrap();
+        assert_eq!(layout.dir, dir);
+        let control = Control::of(&layout);
+        TestBed { dir, layout, control }
+    })
+}
+
+/// The token and the URL of what lies in a credd for an account.
+#[track_caller]
+pub fn top_token(access_point: &str, account: &str, service: &str) -> (String, String) {
+    let path = bed().oauth_file(access_point, account, &format!("{service}.top"));
+    let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let json: Value = serde_json::from_slice(&text).unwrap();
+    let field = |key: &str| json[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", path.display())).to_owned();
+    (field("vault_token"), field("vault_url"))
+}
+
+pub fn terminate(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+}
+
+impl TestBed {
+    pub fn keytab(&self, name: &str) -> PathBuf {
+        self.layout.keytab(name)
+    }
+
+    pub fn oauth_file(&self, access_point: &str, account: &str, file: &str) -> PathBuf {
+        pool::credentials(&self.layout, access_point).join(account).join(file)
+    }
+
+    /// A path below a node's /tmp, from outside the node.
+    pub fn node_path(&self, node: &str, path: &str) -> PathBuf {
+        let below = path.strip_prefix("/tmp").unwrap().trim_start_matches('/');
+        nodes::tmp_of(&self.layout, node).join(below)
+    }
+
+    pub fn seal(&self) {
+        vault::seal(&self.layout).unwrap();
+    }
+
+    pub fn unseal(&self) {
+        vault::unseal(&self.layout).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while vault::call(&self.layout, "GET", "sys/mounts", None).is_err() {
+            assert!(Instant::now() < until, "Vault did not come back after unsealing");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Whose login a Vault token is, as Vault says.
+    pub fn alias_of(&self, token: &str) -> String {
+        let body = json!({ "token": token });
+        let answer = vault::call(&self.layout, "POST", "auth/token/lookup", Some(&body)).unwrap();
+        answer["data"]["meta"]["user"].as_str().unwrap().to_owned()
+    }
+
+    /// Takes a robot's refresh token out of Vault until the guard is dropped.
+    pub fn take_secret(&'static self, issuer: &'static str, account: &'static str, role: &'static str) -> impl Drop {
+        let credkey = format!("{account}/managedtokens/mtk.mtk.test");
+        htvault::forget(&self.layout, issuer, role, &credkey).unwrap();
+        Mend::by(move || htvault::onboard(&self.layout, issuer, role, account, &credkey).unwrap())
+    }
+
+    fn kadmin(&self, query: &str) {
+        let output = self.layout.chroot("kadmin.local").args(["-r", REALM, "-q", query]).output().unwrap();
+        assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn new_principal(&self, name: &str, file: &str) -> PathBuf {
+        kdc::add(&self.layout, &[(name.to_owned(), file.to_owned())]).unwrap();
+        self.keytab(file)
+    }
+
+    /// A principal whose key the KDC has since changed.
+    pub fn principal_with_stale_keytab(&self, name: &str) -> PathBuf {
+        let keytab = self.new_principal(name, "stale");
+        self.kadmin(&format!("change_password -randkey {name}"));
+        keytab
+    }
+
+    /// A keytab of a principal that is no more.
+    pub fn keytab_of_deleted_principal(&self, name: &str) -> PathBuf {
+        let keytab = self.new_principal(name, "gone");
+        self.kadmin(&format!("delete_principal -force {name}"));
+        keytab
+    }
+
+    /// Removes what earlier tests left in a node's /tmp.
+    pub fn clean_node(&self, node: &str) {
+        for entry in std::fs::read_dir(self.node_path(node, "/tmp")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    /// Fills a node's /tmp until the guard is dropped.
+    pub fn fill_node(&self, node: &str) -> impl Drop {
+        use std::io::Write;
+        let path = self.node_path(node, "/tmp/filler");
+        let mut file = std::fs::File::create(&path).unwrap();
+        let block = [0u8; 64 * 1024];
+        while file.write_all(&block).is_ok() {}
+        while file.write_all(&block[..512]).is_ok() {}
+        drop(file);
+        Mend::by(move || std::fs::remove_file(&path).unwrap())
+    }
+
+    /// What the real htgettoken reads on a node, as the account, with only the pushed file.
+    #[track_caller]
+    pub fn htgettoken(&self, node: &str, service: &Service) -> String {
+        let root = nodes::root_of(&self.layout, node);
+        let output = testkit::consumers::htgettoken(&root, service).output().unwrap();
+        assert!(
+            output.status.success(),
+            "htgettoken for {} on {node}: {}",
+            service.condor,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// Does something when it is dropped, also when a test fails.
+struct Mend<F: FnMut()>(F);
+
+impl<F: FnMut()> Mend<F> {
+    fn by(mend: F) -> Self {
+        Self(mend)
+    }
+}
+
+impl<F: FnMut()> Drop for Mend<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Something that accepts connections and never answers, until it is dropped.
+pub struct Frozen(What);
+
+enum What {
+    Server(&'static str),
+    Process(Pid),
+}
+
+impl Frozen {
+    pub fn server(name: &'static str) -> Self {
+        bed().control.pause(name).unwrap();
+        Self(What::Server(name))
+    }
+
+    /// The credd behind an access point's shared port, which goes on accepting.
+    pub fn credd(access_point: &str) -> Self {
+        let pid = daemon(access_point, "condor_credd").expect("no credd runs there");
+        kill_process(pid, Signal::STOP).unwrap();
+        Self(What::Process(pid))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        match self.0 {
+            What::Server(name) => bed().control.resume(name).unwrap(),
+            What::Process(pid) => kill_process(pid, Signal::CONT).unwrap(),
+        }
+    }
+}
+
+/// Something that is down until it is dropped, and up again after that.
+pub struct Stopped(Down);
+
+enum Down {
+    Server(&'static str),
+    Credd { access_point: &'static str, master: Pid },
+}
+
+impl Stopped {
+    pub fn server(name: &'static str) -> Self {
+        bed().control.stop(name).unwrap();
+        Self(Down::Server(name))
+    }
+
+    /// Kills a credd while its master cannot start it again.
+    pub fn credd(access_point: &'static str) -> Self {
+        let master = daemon(access_point, "condor_master").expect("no master runs there");
+        let credd = daemon(access_point, "condor_credd").expect("no credd runs there");
+        kill_process(master, Signal::STOP).unwrap();
+        kill_process(credd, Signal::KILL).unwrap();
+        Self(Down::Credd { access_point, master })
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        match self.0 {
+            Down::Server(name) => bed().control.start(name).unwrap(),
+            Down::Credd { access_point, master } => {
+                kill_process(master, Signal::CONT).unwrap();
+                let until = Instant::now() + Duration::from_secs(60);
+                // a zombie of the old one has no command line and is not found
+                while !daemon(access_point, "condor_credd").is_some_and(|_| answers(access_point)) {
+                    assert!(Instant::now() < until, "the credd of {access_point} did not come back");
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the credd takes commands again: HTCondor's own client asks it.
+fn answers(access_point: &str) -> bool {
+    let socket = pool::logs(&bed().layout, access_point).join("CredLog");
+    Path::new(&socket).exists() && {
+        let mut ping = bed().layout.chroot("condor_ping");
+        ping.env("CONDOR_CONFIG", format!("/etc/condor/{access_point}.conf"));
+        ping.args(["-type", "CREDD", "-name", &format!("{access_point}.mtk.test"), "DC_NOP"]);
+        output_ok(&mut ping)
+    }
+}
+
+fn output_ok(command: &mut Command) -> bool {
+    command.output().is_ok_and(|o| o.status.success())
+}
+
+/// A daemon of one access point, by its command line and its configuration.
+fn daemon(access_point: &str, name: &str) -> Option<Pid> {
+    let config = format!("CONDOR_CONFIG=/etc/condor/{access_point}.conf");
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let program = command.split(|b| *b == 0).next()?;
+        let environment = std::fs::read(entry.path().join("environ")).ok()?;
+        let named = Path::new(std::str::from_utf8(program).ok()?).file_name()? == name;
+        let ours = environment.split(|b| *b == 0).any(|v| v == config.as_bytes());
+        (named && ours).then(|| Pid::from_raw(pid)).flatten()
+    })
+}

@@ -1,0 +1,72 @@
+//! What the command line promises: exit statuses, the lock, both kinds of file.
+
+use std::time::Duration;
+
+use crate::{
+    bed::{Frozen, bed, terminate},
+    mtk::Operator,
+};
+
+#[test]
+fn a_second_mtk_says_who_holds_the_lock() {
+    let operator = Operator::new();
+    let frozen = Frozen::server("kdc");
+    let first = operator.start(&["run"]);
+    std::thread::sleep(Duration::from_secs(1));
+    let second = operator.mtk(&["run"]);
+    let pid = first.id().to_string();
+    terminate(&first);
+    first.wait_with_output().unwrap();
+    drop(frozen);
+    assert_eq!(second.code, Some(3), "{}", second.stderr);
+    assert!(second.stderr.contains(&pid), "the holder is not named: {}", second.stderr);
+    assert_eq!(operator.mtk(&["run"]).code, Some(0), "the lock outlived its holder");
+}
+
+#[test]
+fn wrong_usage_and_wrong_configuration_are_two() {
+    let operator = Operator::new();
+    assert_eq!(operator.mtk(&["frobnicate"]).code, Some(2));
+    let gone = Operator::with("experiments: [");
+    let said = gone.mtk(&["run"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.stderr.contains("managedTokens.yml"), "{}", said.stderr);
+}
+
+#[test]
+fn the_json_form_of_the_configuration_means_the_same() {
+    let yaml = Operator::new();
+    let json = bed().dir.join("managedTokens.json");
+    let shown = |config: &std::path::Path| {
+        let output = std::process::Command::new(crate::mtk::binary())
+            .arg("--config")
+            .arg(config)
+            .args(["config", "show", "--output", "json"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        value["services"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| format!("{} {} {} {} {}", s["experiment"], s["role"], s["principal"], s["nodes"], s["uid"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&yaml.config), shown(&json));
+}
+
+#[test]
+fn a_misspelt_key_in_a_role_stops_that_service_only() {
+    let operator = Operator::changed("account: novapro", "acount: x\n        account: novapro");
+    let report = operator.run(&[]);
+    assert_eq!(report.ran.code, Some(1));
+    for edge in report.edges() {
+        let expected = if edge.experiment == "nova" { "failed" } else { "done" };
+        assert_eq!(edge.outcome, expected, "{edge:#?}");
+    }
+    let nova: Vec<_> = report.edges().into_iter().filter(|e| e.experiment == "nova").collect();
+    assert_eq!(nova.len(), 1);
+    let text = nova[0].failure["text"].as_str().unwrap();
+    assert!(text.contains("acount") && text.contains("account"), "{text}");
+}
