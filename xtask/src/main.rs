@@ -1,1 +1,39 @@
-fn main() {}
+//! `cargo xtask`: what the workspace is built, tested and measured with.
+
+mod prerequisites;
+mod say;
+mod testbed;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "What mtk is built, tested and measured with",
+    version
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what building and testing want of this host, or name it
+    Prerequisites(prerequisites::Arguments),
+    /// Real servers in namespaces of their own
+    Testbed(testbed::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Prerequisites(arguments) => prerequisites::run(&arguments),
+        Command::Testbed(arguments) => testbed::run(arguments),
+    };
+    done.unwrap_or_else(|error| {
+        say::people(&format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}

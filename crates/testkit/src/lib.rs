@@ -4,4 +4,6 @@
 //! Rust, and then install what the rest of the workspace needs ([`prerequisites`]).
 
 pub mod bed;
+pub mod http;
+pub mod prerequisites;
 pub mod site;

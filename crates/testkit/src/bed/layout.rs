@@ -136,6 +136,42 @@ impl Layout {
         self.dir.join("control.sock")
     }
 
+    /// Which process the bed is, on the host.
+    pub(super) fn pid_file(&self) -> PathBuf {
+        self.dir.join("pid")
+    }
+
+    /// Where the bed being started finds the parts it is made of.
+    pub(super) fn parts_file(&self) -> PathBuf {
+        self.dir.join("parts.json")
+    }
+
+    /// Leaves a word for the host: `ready` or `failed`.
+    pub(super) fn mark(&self, mark: &str, text: &str) -> Result<()> {
+        let half = self.dir.join(format!("{mark}.half"));
+        fs::write(&half, text).with_context(|| format!("cannot write {}", half.display()))?;
+        fs::rename(&half, self.dir.join(mark)).with_context(|| format!("cannot mark the bed as {mark}"))
+    }
+
+    /// The word left by [`Layout::mark`], if there is one.
+    pub(super) fn marked(&self, mark: &str) -> Option<String> {
+        fs::read_to_string(self.dir.join(mark)).ok()
+    }
+
+    /// Removes what a bed of the same name left: marks, secrets, logs.
+    pub(super) fn forget_last_run(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.dir).with_context(|| format!("cannot read {}", self.dir.display()))? {
+            let path = entry?.path();
+            let gone = if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            gone.with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        self.create()
+    }
+
     /// A path of the bed's Debian root (`/etc/x`) as seen from outside the chroot.
     pub fn in_root(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
