@@ -1,1 +1,82 @@
-//! mtk-credd-client
+//! Talks to HTCondor: asks collectors for schedds and credds, and stores, queries and deletes credentials in
+//! credds. It drives [`cedar`] over TCP and gets its Kerberos tokens from [`kerberos`]; what the stored bytes mean
+//! is left to the caller.
+//!
+//! A store reaches only the account it is meant for: the target user is named in full, the credd must know *us* as
+//! the expected user before the credential is sent, must say so again in its answer (23.10.1 and later), and must
+//! show a newer file afterwards.
+//!
+//! ```no_run
+//! # async fn example(ticket: kerberos::Ticket, gss: kerberos::Gss, token: credential::LongToken)
+//! # -> Result<(), credd_client::Error> {
+//! use credd_client::{Credd, Identity, Options, schedds, vault_credential};
+//!
+//! let options = Options::default();
+//! let found = schedds(&["condor.example.org".to_owned()], Some("IsJobsubLite =?= True"), &options).await?;
+//! let identity = Identity { ticket, gss, user: "dunepro".to_owned() };
+//! for credd in found.into_iter().filter_map(|schedd| schedd.credd) {
+//!     let credd = Credd::new(credd, identity.clone(), options.clone());
+//!     let url = "https://vault.example.org:8200/v1/secret/oauth/creds/dune/dunepro:production";
+//!     let stored = credd.store("dunepro", "dune_production", None, &vault_credential(&token, url)).await?;
+//!     println!("{} has it since {}", credd.address(), stored.top);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod address;
+mod collector;
+mod conversation;
+mod credd;
+mod deadline;
+mod error;
+mod framed;
+mod json;
+
+use std::time::Duration;
+
+pub use address::CreddAddress;
+pub use cedar::{commands::store_cred::ResultCode, security::Version, sinful::Sinful};
+pub use collector::{Collector, Schedd, locate, schedds};
+pub use credd::{Credd, Held, Stored};
+pub use error::{Error, Fault, Kind, Stage};
+pub use json::vault_credential;
+
+/// How long to wait, and who to say we are.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// For one address to accept a connection.
+    pub connect: Duration,
+    /// For each of negotiation, authentication and command of one connection. Servers give up authentication
+    /// after 20 s.
+    pub step: Duration,
+    /// For a whole call of this crate, however many connections it takes.
+    pub total: Duration,
+    /// A plain word for the servers' logs.
+    pub client_name: String,
+    /// With whom to authenticate to collectors that insist on it; most pools answer queries without.
+    pub reader: Option<Identity>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            step: Duration::from_secs(20),
+            total: Duration::from_secs(60),
+            client_name: "mtk".to_owned(),
+            reader: None,
+        }
+    }
+}
+
+/// Who we are to a server.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The robot's ticket.
+    pub ticket: kerberos::Ticket,
+    /// Where its tokens are made.
+    pub gss: kerberos::Gss,
+    /// The HTCondor user, without domain, the server must map this robot to.
+    pub user: String,
+}
