@@ -1,4 +1,5 @@
 //! The files in fixtures/config, read as a run would.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{
     path::{Path, PathBuf},

@@ -1,4 +1,5 @@
 //! Rules of the file that need a text of their own.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 

@@ -1,0 +1,171 @@
+//! Node tokens, the only tokens kept: one file each, named after a digest of the service it is of.
+
+use credential::{Lifetime, NodeToken, SecretBytes, VaultToken};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::{Error, ServiceKey, State, directory::Directory, hex};
+
+const DIRECTORY: &str = "node-tokens";
+const FORMAT: &str = "mtk node token 1";
+/// A token has at most 64 KiB; the lines before it are short.
+const LIMIT: usize = 72 * 1024;
+
+impl State {
+    /// The node token of a service, if there is one. Whether it is still good is the caller's question.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if the file is not ours alone, [`Error::Unreadable`] if it is not what mtk writes or is of
+    /// another service: then it is of no use, and [`State::remove_node_token`] is the remedy.
+    pub fn node_token(&self, service: &ServiceKey) -> Result<Option<NodeToken>, Error> {
+        let Some(directory) = self.directory.existing(DIRECTORY)? else {
+            return Ok(None);
+        };
+        let name = file_name(service);
+        match directory.read(&name, LIMIT)? {
+            None => Ok(None),
+            Some(content) => parse(service, &content)
+                .map(Some)
+                .map_err(|what| Error::Unreadable {
+                    path: directory.path_of(&name),
+                    what: what.into(),
+                }),
+        }
+    }
+
+    /// Keeps the node token of a service, in place of the one before. Do this before it is recorded: a token without
+    /// its record is made anew, a record without its token is noticed.
+    ///
+    /// # Errors
+    /// [`Error`]; the token before is still there then.
+    pub fn save_node_token(&self, service: &ServiceKey, token: &NodeToken) -> Result<(), Error> {
+        self.tokens()?.write(&file_name(service), &render(service, token))
+    }
+
+    /// Removes the file of a service's node token. That there is none is fine.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_node_token(&self, service: &ServiceKey) -> Result<(), Error> {
+        match self.directory.existing(DIRECTORY)? {
+            Some(directory) => directory.remove(&file_name(service)),
+            None => Ok(()),
+        }
+    }
+
+    fn tokens(&self) -> Result<Directory, Error> {
+        self.directory.below(DIRECTORY)
+    }
+}
+
+/// Two services never share a name, whatever characters they are made of.
+fn file_name(service: &ServiceKey) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"mtk node token file 1\0");
+    for part in [
+        &service.experiment,
+        &service.role,
+        &service.account,
+        &service.principal,
+    ] {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    format!("{}.token", hex(&hash.finalize()))
+}
+
+/// The service is written into its file too, so that a file under a wrong name is not taken for another account's.
+fn owner(service: &ServiceKey) -> String {
+    crate::EdgeId::Login {
+        service: service.clone(),
+    }
+    .to_string()
+}
+
+fn render(service: &ServiceKey, token: &NodeToken) -> SecretBytes {
+    let life = token.lifetime();
+    let head = format!(
+        "{FORMAT}\n{}\n{}\n{}\n",
+        owner(service),
+        life.issued(),
+        life.until()
+    );
+    let mut content = Vec::with_capacity(head.len() + token.expose().len() + 1);
+    content.extend_from_slice(head.as_bytes());
+    // the one file a Vault token may become: its life is within the limit for files by its type
+    content.extend_from_slice(token.expose().as_bytes());
+    content.push(b'\n');
+    SecretBytes::new(content)
+}
+
+fn parse(service: &ServiceKey, content: &SecretBytes) -> Result<NodeToken, &'static str> {
+    // lines before the token are compared and parsed, never shown
+    let text = std::str::from_utf8(content.expose()).map_err(|_| "it is not text")?;
+    let mut lines = text.split('\n');
+    let mut next = || lines.next().ok_or("it is cut off");
+    if next()? != FORMAT {
+        return Err("it does not begin as mtk writes it");
+    }
+    if next()? != owner(service) {
+        return Err("it is of another service");
+    }
+    let issued: Timestamp = next()?.parse().map_err(|_| "its first time is not one")?;
+    let until: Timestamp = next()?.parse().map_err(|_| "its second time is not one")?;
+    let token = next()?;
+    if lines.next() != Some("") || lines.next().is_some() {
+        return Err("it is cut off or goes on after the token");
+    }
+    NodeToken::new(token.to_owned(), Lifetime::between(issued, until)).map_err(|_| "its token is not one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(account: &str) -> ServiceKey {
+        ServiceKey {
+            experiment: "dune".into(),
+            role: "production".into(),
+            account: account.into(),
+            principal: "p@R".into(),
+        }
+    }
+
+    fn token(text: &str) -> NodeToken {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        NodeToken::new(text.into(), Lifetime::between(at(1000), at(605_800))).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let read = parse(&service("a"), &render(&service("a"), &token("hvs.x"))).unwrap();
+        assert_eq!(read.expose(), "hvs.x");
+        assert_eq!(read.lifetime(), token("x").lifetime());
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let good = render(&service("a"), &token("hvs.x"));
+        let good = std::str::from_utf8(good.expose()).unwrap();
+        let read = |text: &str| parse(&service("a"), &SecretBytes::from(text.to_owned()));
+        assert!(read(good).is_ok());
+        for length in 0..good.len() {
+            assert!(read(&good[..length]).is_err(), "cut at {length}");
+        }
+        assert!(read(&format!("{good}x")).is_err());
+        assert!(parse(&service("b"), &SecretBytes::from(good.to_owned())).is_err());
+        assert!(
+            read(&good.replace("1970-01-08", "1999-01-08")).is_err(),
+            "lives too long for a file"
+        );
+        assert!(parse(&service("a"), &SecretBytes::new(vec![0xff; 10])).is_err());
+    }
+
+    #[test]
+    fn services_never_share_a_file() {
+        let mut other = service("a");
+        (other.experiment, other.role) = ("dunep".into(), "roduction".into());
+        assert_ne!(file_name(&service("a")), file_name(&other));
+        assert_ne!(file_name(&service("a")), file_name(&service("b")));
+    }
+}
