@@ -26,6 +26,8 @@ pub struct Env {
     pub gettoken_opts: Option<String>,
     /// `HTGETTOKENOPTS`: the Go service hands it to htgettoken. Here it is not used, which is said.
     pub htgettoken_opts: Option<String>,
+    /// `MANAGED_TOKENS_DEV_ENVIRONMENT_LABEL`: before `devEnvironmentLabel` of the file.
+    pub dev_label: Option<String>,
 }
 
 impl Env {
@@ -35,6 +37,8 @@ impl Env {
     pub const GETTOKEN_OPTS: &str = "_condor_SEC_CREDENTIAL_GETTOKEN_OPTS";
     /// Name of the variable behind [`Env::htgettoken_opts`].
     pub const HTGETTOKENOPTS: &str = "HTGETTOKENOPTS";
+    /// Name of the variable behind [`Env::dev_label`].
+    pub const DEV_LABEL: &str = "MANAGED_TOKENS_DEV_ENVIRONMENT_LABEL";
 
     /// Fills it in by asking for each variable by name; an empty variable counts as none.
     #[must_use]
@@ -44,6 +48,7 @@ impl Env {
             home: get(Self::HOME).map(PathBuf::from),
             gettoken_opts: get(Self::GETTOKEN_OPTS),
             htgettoken_opts: get(Self::HTGETTOKENOPTS),
+            dev_label: get(Self::DEV_LABEL),
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Site {
     pub vault: Vault,
     /// Whether nobody is to be notified, where a role says nothing else.
     pub disable_notifications: bool,
+    /// What this installation is called in metrics and logs: `production` unless something else is said.
+    pub dev_label: String,
     /// Keys accepted whose function comes later, or is not needed here.
     pub later: Vec<AcceptedKey>,
     /// The values in effect for all services, and where each comes from.

@@ -314,3 +314,28 @@ fn known_hosts_and_keys_are_found_where_openssh_looks() {
     assert_eq!(service.ssh.known_hosts[0], ssh.join("known_hosts"));
     assert_eq!(service.ssh.identity_files, [ssh.join("id_ed25519")]);
 }
+
+#[test]
+fn no_text_whatever_makes_it_panic() {
+    let whole = include_str!("../../../fixtures/config/typos.yml");
+    let lines: Vec<&str> = whole.lines().collect();
+    let mut read = 0;
+    for skip in 0..lines.len() {
+        let text: String = lines
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != skip)
+            .map(|(_, l)| format!("{l}\n"))
+            .collect();
+        // what is in the way of a key's value becomes its value
+        for text in [text.clone(), text.replace(": ", ":\n"), text.replace('e', "[")] {
+            read += usize::from(config::parse(Path::new("x"), &text, &Env::default()).is_ok());
+        }
+    }
+    for cut in (0..whole.len()).filter(|c| whole.is_char_boundary(*c)) {
+        if cut % 7 == 0 {
+            read += usize::from(config::parse(Path::new("x"), &whole[..cut], &Env::default()).is_ok());
+        }
+    }
+    assert!(read > 20, "{read}");
+}

@@ -1,0 +1,81 @@
+//! Where its tokens come from and where they are stored: Vault, collectors, credds.
+
+use super::RoleReader;
+use crate::{Env, Origin, section, words};
+
+impl RoleReader<'_, '_> {
+    pub(super) fn vault_server(&mut self) -> Option<String> {
+        if let Some(options) = &self.shared.env.gettoken_opts {
+            let server = words::split(options)
+                .ok()
+                .and_then(|w| words::flag(&w, 'a', "vaultserver"));
+            if let Some(server) = server {
+                self.keep("vaultServer", &server, Origin::Environment(Env::GETTOKEN_OPTS));
+                return Some(server);
+            }
+        }
+        let Some((server, setting)) = self.text("vaultServer") else {
+            self.missing(
+                "vaultServer",
+                "there is no Vault server",
+                "write vaultServer at the top; HTCondor's own configuration is not asked for it",
+            );
+            return None;
+        };
+        if server.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            self.report.refuse(
+                setting.entry.node.at,
+                &setting.path,
+                "a host name holds no blanks",
+                "",
+            );
+            return None;
+        }
+        self.keep("vaultServer", &server, setting.origin);
+        Some(server)
+    }
+
+    pub(super) fn store(&mut self) -> bool {
+        let Some(entry) = self.role.get("tokenGetterOverride") else {
+            return true;
+        };
+        let path = self.role.path_of(&entry.key);
+        let store = match section::text(&entry.node.value).as_deref() {
+            Ok("getToken") => false,
+            Ok("storeAndGetToken") => true,
+            Ok(other) => {
+                let why = format!("{other:?} is neither storeAndGetToken nor getToken");
+                self.report.refuse(entry.node.at, &path, why, "");
+                true
+            }
+            Err(why) => {
+                self.report.refuse(entry.node.at, &path, why.clone(), "");
+                true
+            }
+        };
+        self.keep(
+            "tokenGetter",
+            if store { "storeAndGetToken" } else { "getToken" },
+            Origin::Override(entry.node.at),
+        );
+        store
+    }
+
+    pub(super) fn collectors(&mut self, needed: bool) -> Vec<String> {
+        let found = self.words("condorCollectorHost");
+        if found.is_none() && needed {
+            self.missing(
+                "condorCollectorHost",
+                "there is neither a collector to ask for credds nor a condorCreddHost",
+                "write condorCollectorHost at the top",
+            );
+        }
+        found.unwrap_or_default()
+    }
+
+    pub(super) fn constraint(&mut self) -> Option<String> {
+        let (text, setting) = self.text("condorScheddConstraint")?;
+        self.keep("condorScheddConstraint", &text, setting.origin);
+        Some(text)
+    }
+}
