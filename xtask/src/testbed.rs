@@ -1,9 +1,11 @@
 //! `cargo xtask testbed`.
 
+mod check;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +38,13 @@ enum Action {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Bring one up for a command, run it inside and end the bed with it, also when this is killed
+    Run {
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Prove what the test bed promises (in beds of its own, about a minute)
+    Check,
     /// Print a server's log; without a server, name the logs there are
     Logs { server: Option<String> },
     /// Stop, freeze, seal and turn switches
@@ -187,6 +196,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Action::Status => status(name),
         Action::Exec { command } => exec(name, &command),
+        Action::Run { command } => run_owned(name, &command),
+        Action::Check => check::run(),
         Action::Logs { server } => logs(name, server.as_deref()),
         Action::Ctl { switch } => ctl(name, switch),
         Action::Inside { words } => inside::main(&words),
@@ -227,6 +238,22 @@ fn exec(name: &str, command: &[OsString]) -> Result<ExitCode> {
     };
     let mut command = Bed::find(name)?.command(program)?;
     Err(command.args(arguments).exec()).context("cannot run nsenter")
+}
+
+fn run_owned(name: &str, command: &[OsString]) -> Result<ExitCode> {
+    let [program, arguments @ ..] = command else {
+        bail!("no command to run")
+    };
+    let bed = Bed::up(name, Owner::Parent, &say::people)?;
+    let status = bed
+        .command(program)?
+        .args(arguments)
+        .status()
+        .context("cannot run nsenter")?;
+    // as a shell says it when a signal ended the command
+    let signal = || status.signal().map_or(1, |signal| signal.saturating_add(128));
+    let code = status.code().unwrap_or_else(signal);
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 fn logs(name: &str, server: Option<&str>) -> Result<ExitCode> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::layout::Layout;
 use super::servers::{Servers, State};
 use super::{htvault, issuer, kdc, ldap, nodes, pool, vault};
-use crate::site::{ISSUER, KDC, LDAP, VAULT};
+use crate::site::{ACCESS_POINTS, COLLECTOR, ISSUER, KDC, LDAP, NODES, VAULT};
 
 /// The longest line either side takes, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -424,7 +424,11 @@ fn start(layout: &Layout, servers: &Servers, server: &str) -> Result<()> {
             vault::unseal(layout)?;
             vault::ready(layout, servers)
         }
-        // the pool and the nodes say only whether all of theirs are ready, and another one may be stopped on purpose
+        // this one alone: another may be stopped on purpose
+        name if NODES.iter().any(|node| node.server == name) => nodes::server_ready(layout, name),
+        name if name == COLLECTOR.server || ACCESS_POINTS.iter().any(|ap| ap.server == name) => {
+            pool::server_ready(layout, name)
+        }
         _ => Ok(()),
     }
 }

@@ -60,8 +60,9 @@ impl Bed {
                 bail!("a test bed {name} is up already");
             }
             let bed = Self { layout, owned: None };
-            bed.wait(None, say)?;
+            bed.wait(None, &|_| ())?;
             bed.control().heal()?;
+            say("was up already");
             return Ok(bed);
         }
         let parts = Parts::make(&cache, say)?;
@@ -86,10 +87,10 @@ impl Bed {
 
     fn spawn(&self, cache: &Cache, owner: Owner) -> Result<Child> {
         let layout = &self.layout;
-        // the program may be built anew while the bed is up
+        // the program may be built anew while the bed is up, or have been since this process was started
         let program = layout.dir.join("mtk-bed");
         let half = program.with_extension("half");
-        fs::copy(std::env::current_exe()?, &half).context("cannot copy this program")?;
+        fs::copy("/proc/self/exe", &half).context("cannot copy this program")?;
         fs::rename(&half, &program)?;
         let log = fs::File::create(layout.log("bed"))?;
         Command::new(&program)

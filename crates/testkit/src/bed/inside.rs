@@ -282,6 +282,6 @@ fn enter(words: &[OsString]) -> Result<ExitCode> {
     // the bed's krb5.conf is in its place, and tickets of tests are no business of the host's default cache
     command
         .env_remove("KRB5_CONFIG")
-        .env("KRB5CCNAME", "FILE:/run/mtk-bed/krb5cc");
+        .env("KRB5CCNAME", "FILE:/run/krb5cc");
     Err(command.exec()).with_context(|| format!("cannot run {}", Path::new(program).display()))
 }

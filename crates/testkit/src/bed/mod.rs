@@ -4,6 +4,7 @@
 //! ([`inside`]), its child starts the servers and takes commands on a socket ([`control`]). When process 1
 //! dies, the kernel kills all the rest, and with the last process go the mounts: nothing is ever cleaned up by us.
 
+pub mod answers;
 pub mod cache;
 pub mod certs;
 pub mod control;
