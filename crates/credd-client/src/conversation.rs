@@ -74,10 +74,9 @@ impl Plan<'_> {
         if let Some(id) = self.peer.sinful.sock() {
             let hello = shared_port::connect(id, &self.options.client_name, stretch.seconds())
                 .map_err(|error| self.failed(Stage::Preparing, error))?;
-            let sent = stretch.run(framed.send(&hello)).await;
-            self.settle(sent, Stage::Negotiating)?;
-            // the shared-port daemon swallows this; the daemon behind it never counts it
-            framed.channel.reset_digests();
+            framed
+                .pass_on(&hello)
+                .map_err(|error| self.failed(Stage::Preparing, error))?;
         }
         let sinful = self.peer.sinful.to_string();
         let next = match session {
@@ -194,7 +193,7 @@ struct Driver<'a> {
     plan: &'a Plan<'a>,
     framed: &'a mut Framed,
     gss: Option<Initiator>,
-    gss_error: Option<kerberos::Error>,
+    gss_error: Option<Kind>,
 }
 
 fn stage_of(part: Part) -> Stage {
@@ -259,7 +258,7 @@ impl Driver<'_> {
             _ => false,
         };
         match self.gss_error.take() {
-            Some(gss) if ours => self.plan.failed(stage, Kind::Kerberos(gss)),
+            Some(kind) if ours => self.plan.failed(stage, kind),
             _ => self.plan.failed(stage, error),
         }
     }
@@ -296,9 +295,9 @@ impl Driver<'_> {
     }
 
     /// A token for the first of the daemon's names that the KDC knows.
-    async fn first_token(&mut self) -> Result<Vec<u8>, Option<kerberos::Error>> {
+    async fn first_token(&mut self) -> Result<Vec<u8>, Option<Kind>> {
         let identity = self.plan.identity.ok_or(None)?;
-        let mut unknown = None;
+        let mut unknown: Option<Kind> = None;
         for host in &self.plan.peer.hosts {
             let target = Target::Principal(format!("host/{host}@"));
             match identity
@@ -310,20 +309,22 @@ impl Driver<'_> {
                     self.gss = Some(initiator);
                     return Ok(token);
                 }
-                Err(error @ kerberos::Error::ServiceUnknown { .. }) => unknown = unknown.or(Some(error)),
-                Err(error) => return Err(Some(error)),
+                Err(error @ kerberos::Error::ServiceUnknown { .. }) => {
+                    unknown = unknown.or(Some(Kind::Kerberos(error)))
+                }
+                Err(error) => return Err(Some(Kind::Kerberos(error))),
             }
         }
-        Err(unknown)
+        Err(unknown.or(Some(Kind::Nameless)))
     }
 
-    async fn prove(&mut self, token: Vec<u8>) -> Result<(), Option<kerberos::Error>> {
+    async fn prove(&mut self, token: Vec<u8>) -> Result<(), Option<Kind>> {
         let initiator = self.gss.as_mut().ok_or(None)?;
         match initiator.step(token).await {
             // complete and nothing more to say: the peer has the key of the ticket
             Ok(Step::Complete(None)) => Ok(()),
             Ok(_) => Err(None),
-            Err(error) => Err(Some(error)),
+            Err(error) => Err(Some(Kind::Kerberos(error))),
         }
     }
 }

@@ -205,7 +205,7 @@ impl Credd {
                 let (target, before, after) = (target.to_string(), newest, top);
                 let kind = Kind::NotVerified {
                     target,
-                    name,
+                    name: name.stem(),
                     before,
                     after,
                 };
@@ -401,7 +401,7 @@ impl Credd {
             Kind::Refused {
                 code,
                 target: target.to_string(),
-                name: name.clone(),
+                name: name.stem(),
             },
         )
     }

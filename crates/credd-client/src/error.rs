@@ -3,10 +3,7 @@
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use cedar::{
-    Malformed, Unsendable,
-    auth::MethodFailure,
-    commands::store_cred::{CredName, ResultCode},
-    sinful::BadAddress,
+    Malformed, Unsendable, auth::MethodFailure, commands::store_cred::ResultCode, sinful::BadAddress,
 };
 use jiff::Timestamp;
 
@@ -16,7 +13,7 @@ use jiff::Timestamp;
 #[non_exhaustive]
 pub struct Error {
     /// The daemon, by kind, name and address.
-    pub peer: String,
+    pub peer: Box<str>,
     /// How far it went.
     pub stage: Stage,
     /// Why.
@@ -104,6 +101,9 @@ pub enum Kind {
     /// There is no ticket for the daemon, or it did not prove itself.
     #[error("Kerberos has no context with the daemon")]
     Kerberos(#[source] kerberos::Error),
+    /// Neither the address nor the ad names a host, and Kerberos needs one.
+    #[error("the address names no host, so there is no Kerberos principal to ask a ticket for")]
+    Nameless,
     /// The credd answered with a code that is none of success.
     #[error("the credd refused {name} of {target}: {code}")]
     Refused {
@@ -111,8 +111,8 @@ pub enum Kind {
         code: ResultCode,
         /// Whose credential.
         target: String,
-        /// Which credential.
-        name: CredName,
+        /// Which credential, by the stem of its file.
+        name: String,
     },
     /// After the command the credd names another user than before, or none where it must.
     #[error("the credd knew us as {before:?} before the command and as {after:?} in its answer")]
@@ -127,8 +127,8 @@ pub enum Kind {
     NotVerified {
         /// Whose credential.
         target: String,
-        /// Which credential.
-        name: CredName,
+        /// Which credential, by the stem of its file.
+        name: String,
         /// The file's time before the last attempt.
         before: Option<Timestamp>,
         /// The file's time after it.
@@ -194,7 +194,7 @@ pub enum Fault {
 impl Error {
     pub(crate) fn new(peer: &impl fmt::Display, stage: Stage, kind: impl Into<Kind>) -> Self {
         Self {
-            peer: peer.to_string(),
+            peer: peer.to_string().into(),
             stage,
             kind: kind.into(),
         }
@@ -225,7 +225,7 @@ impl Error {
             Kind::Timeout(_) | Kind::Unreachable(_) | Kind::Broken(_) | Kind::Resolve { .. } => {
                 Fault::Network
             }
-            Kind::ConstraintRejected { .. } | Kind::Kerberos(_) => Fault::Ours,
+            Kind::ConstraintRejected { .. } | Kind::Kerberos(_) | Kind::Nameless => Fault::Ours,
             Kind::Cedar(cedar::Error::Unsendable(_)) => Fault::Ours,
             Kind::NoCollector(failures) => failures.first().map_or(Fault::Ours, Error::fault),
             _ => Fault::Theirs,
@@ -272,6 +272,7 @@ impl Error {
             Kind::NotVerified { after: None, .. } => {
                 "the credd knows no credmon for this service: its credmon's configuration must name it"
             }
+            Kind::Nameless => "give the daemon by name, or with alias= in its address",
             Kind::ConstraintRejected { .. } => "correct the schedd constraint",
             Kind::UnknownSharedPort { .. } => "locate the daemon anew",
             _ => return None,

@@ -28,6 +28,8 @@ pub(crate) enum Broken {
 pub(crate) struct Framed {
     stream: TcpStream,
     pub(crate) channel: Channel,
+    /// To be written together with the next message.
+    held_back: Vec<u8>,
 }
 
 impl Framed {
@@ -35,7 +37,18 @@ impl Framed {
         Self {
             stream,
             channel: Channel::new(),
+            held_back: Vec::new(),
         }
+    }
+
+    /// Asks a shared-port daemon to pass us on. Nothing is written yet: with the first request in the same segment
+    /// a daemon that does not know the id closes with bytes unread, which resets the connection, and so can be told
+    /// from one that read our request and refused it.
+    pub(crate) fn pass_on(&mut self, hello: &Outgoing) -> Result<(), Unsendable> {
+        self.held_back = self.channel.send(hello)?;
+        // the shared-port daemon swallows this; the daemon behind it never counts it
+        self.channel.reset_digests();
+        Ok(())
     }
 
     /// Writes a message.
@@ -44,7 +57,8 @@ impl Framed {
     /// Not cancel safe: part of the message may have been written. Drop the connection.
     pub(crate) async fn send(&mut self, message: &Outgoing) -> Result<(), Broken> {
         // sealed, or without secrets: the channel refuses a credential on a plain stream
-        let bytes = self.channel.send(message).map_err(Broken::Unsendable)?;
+        let mut bytes = std::mem::take(&mut self.held_back);
+        bytes.extend_from_slice(&self.channel.send(message).map_err(Broken::Unsendable)?);
         self.stream.write_all(&bytes).await.map_err(Broken::Io)
     }
 
