@@ -81,19 +81,31 @@ pub fn start(layout: &Layout, servers: &mut Servers) -> Result<()> {
 /// # Errors
 /// One does not within 20 s: which, and where its log is.
 pub fn ready(layout: &Layout) -> Result<()> {
+    NODES
+        .iter()
+        .try_for_each(|host| server_ready(layout, host.server))
+}
+
+/// Waits until one sshd listens: after a restart. `server` is one of `gss`, `key`, `both`.
+///
+/// # Errors
+/// No such server, or it does not listen within 20 s: where its log is.
+pub fn server_ready(layout: &Layout, server: &str) -> Result<()> {
+    let host = NODES
+        .iter()
+        .find(|host| host.server == server)
+        .with_context(|| format!("{server} is no node"))?;
     let end = Instant::now() + READY;
-    for host in NODES {
-        while !listens(&sockets()?, &host) {
-            if Instant::now() > end {
-                let log = layout.log(host.server);
-                bail!(
-                    "the sshd of {} does not listen; its log: {}",
-                    host.name,
-                    log.display()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(50));
+    while !listens(&sockets()?, host) {
+        if Instant::now() > end {
+            let log = layout.log(server);
+            bail!(
+                "the sshd of {} does not listen; its log: {}",
+                host.name,
+                log.display()
+            );
         }
+        std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
 }

@@ -20,11 +20,15 @@ const MAPFILE: &str = include_str!("../../servers/pool/mapfile");
 /// How long the pool may take from its start until every daemon is known to the collector; about 3 s on an idle machine.
 const READY: Duration = Duration::from_secs(60);
 
-/// Waits up to 10 s for the collector, then becomes the master: the first update of a daemon then arrives, and it need not
-/// wait for the next. No longer than that, so that an access point can be restarted while the collector is stopped.
-const WAIT_FOR_COLLECTOR: &str = r#"
-for _ in $(seq 100); do (: < "/dev/tcp/$0/$1") 2>/dev/null && break; sleep 0.1; done
+/// Becomes the master of `$1`. What an earlier one left would look like daemons that are ready, so it goes first.
+const MASTER: &str = r#"
+cd "/var/lib/condor/$1" && rm -f run/*_address oauth_credentials/pid
 exec /usr/sbin/condor_master -f"#;
+
+/// Waits up to 10 s for the collector at `$2`, port `$3`: the first update of a daemon then arrives, and it need not
+/// wait for the next. No longer than that, so that an access point can be restarted while the collector is stopped.
+const WAIT_FOR_COLLECTOR: &str =
+    r#"for _ in $(seq 100); do (: < "/dev/tcp/$2/$3") 2>/dev/null && break; sleep 0.1; done"#;
 
 /// Starts a condor_master for the collector and one for each access point: `condor`, `ap1`, `ap2`, `ap3`.
 /// Returns at once; [`ready`] waits. The KDC must answer by then, the vault server need not.
@@ -39,21 +43,15 @@ pub fn start(layout: &Layout, servers: &mut Servers) -> Result<()> {
         let Host { server, name, .. } = master;
         prepare(layout, &master, user, group)
             .with_context(|| format!("cannot prepare the HTCondor daemons of {name}"))?;
-        write(
-            &etc.join(format!("{server}.conf")),
-            configuration(&master),
-            0o644,
-        )?;
-        let mut command = if server == COLLECTOR.server {
-            let mut command = root::daemon(&layout.root, name, "/usr/sbin/condor_master");
-            command.arg("-f");
-            command
+        write(&etc.join(format!("{server}.conf")), configuration(&master), 0o644)?;
+        let script = if server == COLLECTOR.server {
+            MASTER.to_owned()
         } else {
-            let mut command = root::daemon(&layout.root, name, "bash");
-            let (address, port) = (COLLECTOR.address.to_string(), COLLECTOR.port.to_string());
-            command.args(["-c", WAIT_FOR_COLLECTOR, &address, &port]);
-            command
+            format!("{WAIT_FOR_COLLECTOR}{MASTER}")
         };
+        let (address, port) = (COLLECTOR.address.to_string(), COLLECTOR.port.to_string());
+        let mut command = root::daemon(&layout.root, name, "bash");
+        command.args(["-c", &script, "bash", server, &address, &port]);
         command.env("CONDOR_CONFIG", format!("/etc/condor/{server}.conf"));
         servers.start(server, command)?;
         // SIGTERM would wait for jobs; this is the fast end, which still takes the daemons along
@@ -62,15 +60,36 @@ pub fn start(layout: &Layout, servers: &mut Servers) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the collector knows the schedd and the credd of every access point, and each credmon has looked through its
-/// credentials once.
+/// Waits until the daemons of every master are ready and the collector knows the schedd and the credd of every access point.
 ///
 /// # Errors
 /// Something is still missing after 60 s: what, and where its logs are.
 pub fn ready(layout: &Layout) -> Result<()> {
+    wait(|| {
+        let mut missing: Vec<String> = masters().flat_map(|master| missing_at(layout, &master)).collect();
+        if missing.is_empty() {
+            missing = unknown(layout);
+        }
+        missing
+    })
+}
+
+/// Waits until the daemons of one master are ready, whatever the others do: after a restart. `server` is one of
+/// `condor`, `ap1`, `ap2`, `ap3`.
+///
+/// # Errors
+/// No such server, or something is still missing after 60 s: what, and where its logs are.
+pub fn server_ready(layout: &Layout, server: &str) -> Result<()> {
+    let master = masters()
+        .find(|master| master.server == server)
+        .with_context(|| format!("{server} is no part of the pool"))?;
+    wait(|| missing_at(layout, &master))
+}
+
+fn wait(missing: impl Fn() -> Vec<String>) -> Result<()> {
     let end = Instant::now() + READY;
     loop {
-        let missing = missing(layout);
+        let missing = missing();
         if missing.is_empty() {
             return Ok(());
         }
@@ -81,13 +100,17 @@ pub fn ready(layout: &Layout) -> Result<()> {
                 missing.join("\n")
             );
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
 /// The folder of the credentials one access point keeps, as seen inside the bed but outside the chroot.
 pub fn credentials(layout: &Layout, server: &str) -> PathBuf {
-    layout.in_root(format!("/var/lib/condor/{server}/oauth_credentials"))
+    local(layout, server).join("oauth_credentials")
+}
+
+fn local(layout: &Layout, server: &str) -> PathBuf {
+    layout.in_root(format!("/var/lib/condor/{server}"))
 }
 
 /// The folder of the logs of one master's daemons (`CredLog`, `CollectorLog`, ...), on the host.
@@ -123,9 +146,8 @@ fn mapfile() -> String {
 
 fn prepare(layout: &Layout, master: &Host, user: u32, group: u32) -> Result<()> {
     let server = master.server;
-    let local = layout.in_root(format!("/var/lib/condor/{server}"));
     for name in ["spool", "execute", "lock", "run"] {
-        own_dir(&local.join(name), 0o755, user, group)?;
+        own_dir(&local(layout, server).join(name), 0o755, user, group)?;
     }
     // as HTCondor demands: root's, and the daemons' through the group
     own_dir(&credentials(layout, server), 0o2770, 0, group)?;
@@ -169,51 +191,67 @@ fn ids(passwd: &str, account: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn missing(layout: &Layout) -> Vec<String> {
-    let mut missing = Vec::new();
-    let lacks = |what: String, server: &str, log: &str| {
-        let (daemons, master) = (logs(layout, server).join(log), layout.log(server));
-        format!("{what}; its logs: {} and {}", daemons.display(), master.display())
-    };
-    let listed = if answers(&COLLECTOR) {
-        listing(layout)
+/// What a master's own places say: daemons write their address, and the credmon its process id, when they can be used.
+fn missing_at(layout: &Layout, master: &Host) -> Vec<String> {
+    let run = local(layout, master.server).join("run");
+    let signs: &[(&str, PathBuf, &str)] = if *master == COLLECTOR {
+        &[("collector", run.join("collector_address"), "CollectorLog")]
     } else {
-        String::new()
-    };
-    if !listed.lines().any(|line| line.starts_with("Collector ")) {
-        missing.push(lacks(
-            format!("the collector {} does not answer", COLLECTOR.name),
-            COLLECTOR.server,
-            "CollectorLog",
-        ));
-        return missing;
-    }
-    for ap in ACCESS_POINTS {
-        for (kind, log) in [("Scheduler", "SchedLog"), ("CredD", "CredLog")] {
-            if !listed.lines().any(|line| line == format!("{kind} {}", ap.name)) {
-                missing.push(lacks(
-                    format!("the collector knows no {kind} of {}", ap.name),
-                    ap.server,
-                    log,
-                ));
-            }
-        }
-        if !answers(&ap) {
-            missing.push(lacks(
-                format!("{} does not answer on port {}", ap.name, ap.port),
-                ap.server,
-                "MasterLog",
-            ));
-        }
-        if !credentials(layout, ap.server).join("CREDMON_COMPLETE").exists() {
-            missing.push(lacks(
-                format!("the vault credmon of {} has not run yet", ap.name),
-                ap.server,
+        &[
+            ("schedd", run.join("schedd_address"), "SchedLog"),
+            ("credd", run.join("credd_address"), "CredLog"),
+            (
+                "vault credmon",
+                credentials(layout, master.server).join("pid"),
                 "CredmonOauthLog",
-            ));
-        }
+            ),
+        ]
+    };
+    let mut missing: Vec<String> = signs
+        .iter()
+        .filter(|(_, sign, _)| !sign.exists())
+        .map(|(daemon, _, log)| {
+            lacks(
+                layout,
+                master,
+                &format!("the {daemon} of {} has not started", master.name),
+                log,
+            )
+        })
+        .collect();
+    if missing.is_empty() && !answers(master) {
+        let what = format!("{} does not answer on port {}", master.name, master.port);
+        missing.push(lacks(layout, master, &what, "SharedPortLog"));
     }
     missing
+}
+
+/// What the collector does not list.
+fn unknown(layout: &Layout) -> Vec<String> {
+    let listed = listing(layout);
+    let knows = |kind: &str, name: &str| listed.lines().any(|line| line == format!("{kind} {name}"));
+    ACCESS_POINTS
+        .iter()
+        .flat_map(|ap| [(ap, "Scheduler", "SchedLog"), (ap, "CredD", "CredLog")])
+        .filter(|(ap, kind, _)| !knows(kind, ap.name))
+        .map(|(ap, kind, log)| {
+            lacks(
+                layout,
+                ap,
+                &format!("the collector knows no {kind} of {}", ap.name),
+                log,
+            )
+        })
+        .collect()
+}
+
+fn lacks(layout: &Layout, master: &Host, what: &str, log: &str) -> String {
+    let daemons = logs(layout, master.server).join(log);
+    format!(
+        "{what}; its logs: {} and {}",
+        daemons.display(),
+        layout.log(master.server).display()
+    )
 }
 
 fn answers(host: &Host) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,7 +21,7 @@ pub(super) use mounts::{Tmpfs, bind, furnish, tmpfs};
 const SUITE: &str = "trixie";
 
 /// Counts changes of this file that change the root without changing a list below.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 const PACKAGES: &[&str] = &[
     "ca-certificates",
@@ -34,6 +34,8 @@ const PACKAGES: &[&str] = &[
     // what htgettoken imports: pip would build gssapi from source, which needs a compiler
     "python3-gssapi",
     "python3-paramiko",
+    // what its htdecodetoken calls
+    "jq",
     // the nodes, and the way the Go service pushes to them
     "openssh-client",
     "openssh-server",
@@ -296,14 +298,21 @@ fn install_htgettoken(dir: &Path, root: &Path) -> Result<()> {
         .arg("--requirement")
         .arg(&requirements))?;
     fs::remove_file(&requirements).context("cannot remove the requirement of htgettoken")?;
-    let program = root.join("usr/local/bin/htgettoken");
+    let programs = root.join("usr/local/bin");
+    for script in ["htdecodetoken", "htdestroytoken", "httokensh"] {
+        let link = programs.join(script);
+        symlink(format!("/opt/htgettoken/bin/{script}"), &link)
+            .with_context(|| format!("cannot make {}", link.display()))?;
+    }
+    // pip's own start script knows neither the root's Python nor where the module lies
+    let program = programs.join("htgettoken");
     fs::write(
         &program,
         "#!/usr/bin/python3\nimport sys\nsys.path.insert(0, '/opt/htgettoken')\nfrom htgettoken import main\n\
          sys.exit(main())\n",
     )
+    .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
     .with_context(|| format!("cannot write {}", program.display()))?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     // compiled once here: as an ordinary account it would be compiled anew at each start, and measured with it
     run(Command::new("chroot").arg(root).args([
         "python3",
