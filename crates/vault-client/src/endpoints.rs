@@ -1,0 +1,225 @@
+//! Requests: vaultrs's for what every Vault has, our own for what htvault-config adds.
+
+use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use rustify::{
+    endpoint::{Endpoint, MiddleWare},
+    errors::ClientError,
+};
+use rustify_derive::Endpoint;
+
+use crate::Error;
+
+/// Where a robot's refresh token lies: `secret/oauth/creds/<issuer>/<credkey>:<role>` (vault.md 1.5).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SecretPath {
+    issuer: String,
+    credkey: String,
+    role: String,
+}
+
+impl SecretPath {
+    /// Checks that the three can stand in a path as they are.
+    ///
+    /// # Errors
+    /// [`Error::BadName`].
+    pub fn new(issuer: &str, credkey: &str, role: &str) -> Result<Self, Error> {
+        for name in [issuer, role] {
+            check_name(name)?;
+        }
+        let bad = |why| Error::BadName {
+            text: credkey.chars().take(200).collect(),
+            why,
+        };
+        if credkey.len() > 1024 {
+            return Err(bad("it is longer than 1024 characters"));
+        }
+        if credkey
+            .split('/')
+            .any(|part| part.is_empty() || part == "." || part == "..")
+        {
+            return Err(bad("it has an empty part, or one that is a dot or two"));
+        }
+        // '*' and '+' are wildcards to the server's policies; the rest would need escaping, where servers differ
+        if !credkey
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/@._-=,~".contains(&b))
+        {
+            return Err(bad("only letters, digits and / @ . _ - = , ~ are possible"));
+        }
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            credkey: credkey.to_owned(),
+            role: role.to_owned(),
+        })
+    }
+
+    /// The path below `/v1/`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!(
+            "secret/oauth/creds/{}/{}:{}",
+            self.issuer, self.credkey, self.role
+        )
+    }
+}
+
+/// htvault-config's names of issuers and roles (vault.md 1.2), with the dot HTCondor allows beside them.
+fn check_name(name: &str) -> Result<(), Error> {
+    let bad = |why| {
+        Err(Error::BadName {
+            text: name.chars().take(200).collect(),
+            why,
+        })
+    };
+    if name.is_empty() || name.len() > 256 {
+        return bad("it is empty or longer than 256 characters");
+    }
+    if !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+        || name.starts_with('.')
+    {
+        return bad("only letters, digits, _, - and . are possible in an issuer or role");
+    }
+    Ok(())
+}
+
+/// The mount of a Kerberos login.
+pub(crate) fn kerberos_mount(issuer: &str, role: &str) -> Result<String, Error> {
+    check_name(issuer)?;
+    check_name(role)?;
+    Ok(format!("kerberos-{issuer}_{role}"))
+}
+
+/// Kerberos login (vault.md 2.3): all it says is in the Authorization header.
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "auth/{self.mount}/login", method = "POST")]
+pub(crate) struct KerberosLogin {
+    #[endpoint(skip)]
+    pub(crate) mount: String,
+}
+
+/// Reading a bearer token (vault.md 4.1).
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "{self.path}", method = "GET")]
+pub(crate) struct ReadCreds {
+    #[endpoint(skip)]
+    pub(crate) path: String,
+    /// Least remaining life of the token.
+    #[endpoint(query)]
+    pub(crate) minimum_seconds: u32,
+}
+
+/// Puts every request below `/v1/` and adds who asks.
+pub(crate) struct Dress {
+    pub(crate) name: header::HeaderName,
+    /// Marked sensitive: HTTP/2 does not index it and nobody's Debug shows it.
+    pub(crate) value: HeaderValue,
+}
+
+impl MiddleWare for Dress {
+    fn request<E: Endpoint>(&self, _endpoint: &E, request: &mut Request<Vec<u8>>) -> Result<(), ClientError> {
+        let mut parts = request.uri().clone().into_parts();
+        let old = parts.path_and_query.as_ref().map_or("/", PathAndQuery::as_str);
+        let new = format!("/v1/{}", old.trim_start_matches('/'));
+        let generic = |source: http::Error| ClientError::GenericError {
+            source: source.into(),
+        };
+        parts.path_and_query = Some(
+            new.parse()
+                .map_err(|e: http::uri::InvalidUri| generic(e.into()))?,
+        );
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|e| generic(e.into()))?;
+        // as htgettoken sends it; a login's body is empty, the others are JSON
+        let kind = if request.body().is_empty() {
+            "application/x-www-form-urlencoded"
+        } else {
+            "application/json"
+        };
+        if request.method() != http::Method::GET {
+            request
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        request
+            .headers_mut()
+            .insert(self.name.clone(), self.value.clone());
+        Ok(())
+    }
+
+    fn response<E: Endpoint>(
+        &self,
+        _endpoint: &E,
+        _response: &mut Response<Vec<u8>>,
+    ) -> Result<(), ClientError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vaultrs::api::token::requests::CreateTokenRequest;
+
+    use super::*;
+
+    fn dressed(endpoint: impl Endpoint) -> Request<Vec<u8>> {
+        let mut value = HeaderValue::from_static("s.secret");
+        value.set_sensitive(true);
+        let dress = Dress {
+            name: header::HeaderName::from_static("x-vault-token"),
+            value,
+        };
+        endpoint
+            .with_middleware(&dress)
+            .request("https://vault.test:8200")
+            .unwrap()
+    }
+
+    #[test]
+    fn requests_are_those_of_the_specification() {
+        let path = SecretPath::new("dune", "dunepro/managedtokens/mtk.test", "production")
+            .unwrap()
+            .path();
+        let request = dressed(ReadCreds {
+            path,
+            minimum_seconds: 60,
+        });
+        assert_eq!(
+            request.uri(),
+            "https://vault.test:8200/v1/secret/oauth/creds/dune/dunepro/managedtokens/mtk.test:production?minimum_seconds=60"
+        );
+        assert_eq!(request.method(), "GET");
+        assert!(!format!("{request:?}").contains("s.secret"));
+
+        let request = dressed(KerberosLogin {
+            mount: kerberos_mount("dune", "production").unwrap(),
+        });
+        assert_eq!(
+            request.uri(),
+            "https://vault.test:8200/v1/auth/kerberos-dune_production/login"
+        );
+        assert_eq!((request.method().as_str(), request.body().len()), ("POST", 0));
+
+        let child = CreateTokenRequest {
+            ttl: Some("604800s".into()),
+            renewable: Some(false),
+            ..Default::default()
+        };
+        let request = dressed(child);
+        assert_eq!(request.uri(), "https://vault.test:8200/v1/auth/token/create");
+        let body: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(body["ttl"], "604800s");
+    }
+
+    #[test]
+    fn names_that_would_leave_their_path_are_refused() {
+        for credkey in [
+            "", "a//b", "../x", "a/./b", "a?b", "a#b", "a%2Fb", "a b", "a*", "a:/b", "a:",
+        ] {
+            assert!(SecretPath::new("dune", credkey, "r").is_err(), "{credkey}");
+        }
+        assert!(SecretPath::new("du/ne", "a", "r").is_err());
+        assert!(kerberos_mount("dune", "").is_err());
+        assert!(SecretPath::new("dune", "alice@cern.ch", "default").is_ok());
+    }
+}
