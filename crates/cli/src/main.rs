@@ -1,1 +1,78 @@
-fn main() {}
+//! The binary `mtk`: reads the command line, runs one command, maps what came of it to an exit status.
+
+mod args;
+mod commands;
+mod env;
+mod exit;
+mod logging;
+mod output;
+mod progress;
+mod site;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    args::{Cli, Command},
+    exit::Exit,
+};
+
+fn main() -> ExitCode {
+    keep_secrets_out_of_core_files();
+    let cli = Cli::parse();
+    logging::init(cli.verbose, cli.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::error(&anyhow::Error::new(error).context("cannot start"));
+            return Exit::Usage.into();
+        }
+    };
+    let exit = runtime.block_on(dispatch(&cli)).unwrap_or_else(|problem| {
+        output::error(&problem.error);
+        problem.exit
+    });
+    // Threads that wait for a silent KDC cannot be ended; the process does not wait for them.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
+    match &cli.command {
+        Command::Refresh(args) => commands::run::run(cli, args, pipeline::What::Refresh).await,
+        Command::Push(args) => commands::run::run(cli, args, pipeline::What::Push).await,
+        Command::Run(args) => commands::run::run(cli, args, pipeline::What::Run).await,
+        Command::Status(args) => commands::status::status(cli, args).await,
+        Command::Config(command) => commands::config::config(cli, command),
+    }
+}
+
+/// Why a command could not do its work, and which of the exit statuses says so.
+struct Problem {
+    error: anyhow::Error,
+    exit: Exit,
+}
+
+impl Problem {
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            error: error.into(),
+            exit: Exit::Usage,
+        }
+    }
+}
+
+/// Tokens pass through this process's memory: it leaves no core file, and nobody but root may look into it.
+fn keep_secrets_out_of_core_files() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let kept =
+        setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = kept {
+        output::warn(&format!("core files cannot be switched off: {error}"));
+    }
+}

@@ -51,15 +51,38 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// From an error of one of the clients.
-    pub fn new(
+    /// From an error of one of the clients; its variant's name becomes the kind.
+    pub fn new<E: StdError + 'static>(
         stage: Stage,
-        kind: impl Into<String>,
         peer: impl Into<String>,
-        error: &(dyn StdError + 'static),
+        error: &E,
         retryable: bool,
     ) -> Self {
-        Self { stage, kind: kind.into(), peer: peer.into(), text: chain(error), retryable, attempts: 1 }
+        Self {
+            stage,
+            kind: variant(error),
+            peer: peer.into(),
+            text: chain(error),
+            retryable,
+            attempts: 1,
+        }
+    }
+
+    /// From an error of `credd-client`, which says what went wrong in layers.
+    pub(crate) fn at_credd(stage: Stage, peer: impl Into<String>, error: &credd_client::Error) -> Self {
+        use credd_client::Kind;
+        let kind = match &error.kind {
+            Kind::Cedar(inner) => variant(inner),
+            Kind::Kerberos(inner) => variant(inner),
+            kind => variant(kind),
+        };
+        let mut failure = Self::new(stage, peer, error, error.retryable());
+        failure.kind = kind;
+        if let Some(advice) = error.advice() {
+            failure.text.push_str("; ");
+            failure.text.push_str(advice);
+        }
+        failure
     }
 
     /// From a sentence of our own.
@@ -85,6 +108,20 @@ impl Failure {
         self.retryable = false;
         self
     }
+}
+
+/// The name of an error's variant, in `kebab-case`: every client has an enum of its own, and its variants are the
+/// stable words we have for what went wrong. Only the name is taken from `Debug`, never a value.
+fn variant(error: &dyn std::fmt::Debug) -> String {
+    let text = format!("{error:?}");
+    let mut kind = String::new();
+    for c in text.chars().take_while(char::is_ascii_alphanumeric) {
+        if c.is_ascii_uppercase() && !kind.is_empty() {
+            kind.push('-');
+        }
+        kind.push(c.to_ascii_lowercase());
+    }
+    kind
 }
 
 /// An error and its causes, each once, joined by colons.
@@ -117,7 +154,19 @@ mod tests {
 
     #[test]
     fn the_chain_is_printed_once() {
-        let failure = Failure::new(Stage::Login, "x", "vault", &Outer(Inner), true);
+        let failure = Failure::new(Stage::Login, "vault", &Outer(Inner), true);
         assert_eq!(failure.text, "outer: inner");
+    }
+
+    #[test]
+    fn the_kind_is_the_name_of_the_variant_and_no_value() {
+        #[derive(Debug)]
+        enum Error {
+            ClockSkew { secret: &'static str },
+        }
+        let error = Error::ClockSkew { secret: "x" };
+        assert_eq!(variant(&error), "clock-skew");
+        let Error::ClockSkew { secret } = error;
+        assert_eq!(secret, "x");
     }
 }

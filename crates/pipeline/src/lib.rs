@@ -1,1 +1,28 @@
-//! mtk-pipeline
+//! The way of a token, from what is due to what happened.
+//!
+//! [`run()`] takes a checked [`config::Site`] and the [`state::State`], works on every edge at once and returns a
+//! [`Report`]. [`plan`] decides what is due and is a pure function; the runner only asks it and obeys.
+//! [`status()`] answers from what is remembered alone.
+//!
+//! Left to others: protocols (the client crates), reading the configuration, printing, exit codes.
+
+mod failure;
+mod ledger;
+pub mod plan;
+mod report;
+mod retry;
+mod run;
+mod selection;
+mod status;
+mod stop;
+mod words;
+
+pub use failure::{Failure, Stage};
+pub use ledger::{NoProgress, Progress};
+pub use report::{Edge, Outcome, Report, ServiceReport, Target, Traffic};
+pub use retry::Budget;
+pub use run::{CannotRun, Request, What, run};
+pub use selection::Selection;
+pub use status::{Life, ServiceStatus, Status, StatusEdge, status};
+pub use stop::{GRACE, Stop, Stopper, pair as stop_pair};
+pub use words::span;

@@ -76,7 +76,9 @@ pub fn store_due(
     policy: &Policy,
     now: Timestamp,
 ) -> Option<Reason> {
-    let Some(known) = known else { return Some(Reason::NeverStored) };
+    let Some(known) = known else {
+        return Some(Reason::NeverStored);
+    };
     match there {
         AtPeer::Nothing => return Some(Reason::Lost),
         AtPeer::File(time) if known.file_time.is_some_and(|ours| ours != time) => {
@@ -127,13 +129,22 @@ mod tests {
     }
 
     fn stored(expires: i64) -> StoredThere {
-        StoredThere { expires: at(expires), file_time: Some(at(5)) }
+        StoredThere {
+            expires: at(expires),
+            file_time: Some(at(5)),
+        }
     }
 
     #[test]
     fn a_fresh_credential_that_is_still_there_is_not_due() {
-        assert_eq!(store_due(Some(&stored(28 * DAY)), AtPeer::File(at(5)), &POLICY, at(0)), None);
-        assert_eq!(store_due(Some(&stored(28 * DAY)), AtPeer::NotAsked, &POLICY, at(0)), None);
+        assert_eq!(
+            store_due(Some(&stored(28 * DAY)), AtPeer::File(at(5)), &POLICY, at(0)),
+            None
+        );
+        assert_eq!(
+            store_due(Some(&stored(28 * DAY)), AtPeer::NotAsked, &POLICY, at(0)),
+            None
+        );
     }
 
     #[test]
@@ -142,14 +153,19 @@ mod tests {
         assert_eq!(due(14 * DAY), None);
         assert_eq!(
             due(14 * DAY + 1),
-            Some(Reason::Expiring { left: SignedDuration::from_secs(14 * DAY - 1) })
+            Some(Reason::Expiring {
+                left: SignedDuration::from_secs(14 * DAY - 1)
+            })
         );
     }
 
     #[test]
     fn what_is_lost_or_replaced_is_due_however_long_it_would_live() {
         let known = stored(28 * DAY);
-        assert_eq!(store_due(Some(&known), AtPeer::Nothing, &POLICY, at(0)), Some(Reason::Lost));
+        assert_eq!(
+            store_due(Some(&known), AtPeer::Nothing, &POLICY, at(0)),
+            Some(Reason::Lost)
+        );
         assert_eq!(
             store_due(Some(&known), AtPeer::File(at(6)), &POLICY, at(0)),
             Some(Reason::Replaced { since: at(6) })
@@ -158,7 +174,10 @@ mod tests {
 
     #[test]
     fn what_was_never_stored_is_due_even_if_something_lies_there() {
-        assert_eq!(store_due(None, AtPeer::File(at(1)), &POLICY, at(0)), Some(Reason::NeverStored));
+        assert_eq!(
+            store_due(None, AtPeer::File(at(1)), &POLICY, at(0)),
+            Some(Reason::NeverStored)
+        );
     }
 
     #[test]

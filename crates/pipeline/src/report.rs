@@ -131,19 +131,23 @@ pub struct Report {
 impl Report {
     /// Every edge with its service.
     pub fn edges(&self) -> impl Iterator<Item = (&ServiceReport, &Edge)> {
-        self.services.iter().flat_map(|s| s.edges.iter().map(move |e| (s, e)))
+        self.services
+            .iter()
+            .flat_map(|s| s.edges.iter().map(move |e| (s, e)))
     }
 
     /// Whether every edge that was asked for is fresh (or, in a dry run, was planned).
     #[must_use]
     pub fn all_fresh(&self) -> bool {
-        self.edges().all(|(_, e)| e.outcome.is_fresh() || (self.dry_run && e.outcome == Outcome::Due))
+        self.edges()
+            .all(|(_, e)| e.outcome.is_fresh() || (self.dry_run && e.outcome == Outcome::Due))
     }
 
     /// Whether anything was due.
     #[must_use]
     pub fn nothing_was_due(&self) -> bool {
-        self.edges().all(|(_, e)| matches!(e.outcome, Outcome::Fresh | Outcome::Trusted))
+        self.edges()
+            .all(|(_, e)| matches!(e.outcome, Outcome::Fresh | Outcome::Trusted))
     }
 
     /// How many edges ended so.

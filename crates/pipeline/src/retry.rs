@@ -19,7 +19,11 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { tries: 3, total: Duration::from_secs(20), pause: Duration::from_millis(250) }
+        Self {
+            tries: 3,
+            total: Duration::from_secs(20),
+            pause: Duration::from_millis(250),
+        }
     }
 }
 
@@ -28,7 +32,7 @@ impl Default for Budget {
 ///
 /// # Errors
 /// The last failure, with the number of tries.
-pub async fn retry<T, F, Fut>(budget: Budget, stop: &Stop, mut step: F) -> Result<T, Failure>
+pub(crate) async fn retry<T, F, Fut>(budget: Budget, stop: &Stop, mut step: F) -> Result<T, Failure>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, Failure>>,
@@ -69,7 +73,10 @@ mod tests {
     use crate::{failure::Stage, stop};
 
     fn failure(retryable: bool) -> Failure {
-        Failure { retryable, ..Failure::text(Stage::Login, "x", "vault", "no") }
+        Failure {
+            retryable,
+            ..Failure::text(Stage::Login, "x", "vault", "no")
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -88,14 +95,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn lasting_trouble_is_not() {
         let (_keep, stop) = stop::pair();
-        let out = retry(Budget::default(), &stop, || async { Err::<(), _>(failure(false)) }).await;
+        let out = retry(Budget::default(), &stop, || async {
+            Err::<(), _>(failure(false))
+        })
+        .await;
         assert_eq!(out.unwrap_err().attempts, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_try_begins_after_the_total() {
         let (_keep, stop) = stop::pair();
-        let budget = Budget { tries: 10, total: Duration::from_secs(1), pause: Duration::from_millis(400) };
+        let budget = Budget {
+            tries: 10,
+            total: Duration::from_secs(1),
+            pause: Duration::from_millis(400),
+        };
         let began = tokio::time::Instant::now();
         let out = retry(budget, &stop, || async { Err::<(), _>(failure(true)) }).await;
         assert!(out.unwrap_err().attempts < 10);

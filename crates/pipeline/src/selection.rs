@@ -21,7 +21,11 @@ impl Selection {
     /// Whether the service is meant.
     #[must_use]
     pub fn wants(&self, service: &Service) -> bool {
-        self.wants_names(&service.id.experiment, &service.id.role, &[&service.name.to_string()])
+        self.wants_names(
+            &service.id.experiment,
+            &service.id.role,
+            &[&service.name.to_string()],
+        )
     }
 
     /// The same by names alone, for services that could not be set up.
@@ -49,7 +53,9 @@ impl Selection {
     #[must_use]
     pub fn unmatched<'a>(&'a self, services: &[Service], broken: &[(&str, &str)]) -> Vec<&'a str> {
         let known = |test: &dyn Fn(&str, &str, &str) -> bool| {
-            services.iter().any(|s| test(&s.id.experiment, &s.id.role, &s.name.to_string()))
+            services
+                .iter()
+                .any(|s| test(&s.id.experiment, &s.id.role, &s.name.to_string()))
                 || broken.iter().any(|(e, r)| test(e, r, ""))
         };
         let mut out = Vec::new();
@@ -58,10 +64,28 @@ impl Selection {
                 out.push(name.as_str());
             }
         }
-        out.extend(self.experiments.iter().filter(|x| !known(&|e, _, _| e == **x)).map(String::as_str));
-        out.extend(self.roles.iter().filter(|x| !known(&|_, r, _| r == **x)).map(String::as_str));
-        let nodes: Vec<&str> = services.iter().flat_map(|s| s.nodes.iter().map(String::as_str)).collect();
-        out.extend(self.nodes.iter().filter(|n| !nodes.contains(&n.as_str())).map(String::as_str));
+        out.extend(
+            self.experiments
+                .iter()
+                .filter(|x| !known(&|e, _, _| e == **x))
+                .map(String::as_str),
+        );
+        out.extend(
+            self.roles
+                .iter()
+                .filter(|x| !known(&|_, r, _| r == **x))
+                .map(String::as_str),
+        );
+        let nodes: Vec<&str> = services
+            .iter()
+            .flat_map(|s| s.nodes.iter().map(String::as_str))
+            .collect();
+        out.extend(
+            self.nodes
+                .iter()
+                .filter(|n| !nodes.contains(&n.as_str()))
+                .map(String::as_str),
+        );
         out
     }
 }
@@ -76,8 +100,11 @@ mod tests {
 
     #[test]
     fn lists_narrow_one_another() {
-        let selection =
-            Selection { experiments: vec!["dune".into()], roles: vec!["production".into()], ..Selection::default() };
+        let selection = Selection {
+            experiments: vec!["dune".into()],
+            roles: vec!["production".into()],
+            ..Selection::default()
+        };
         assert!(selection.wants_names("dune", "production", &[]));
         assert!(!selection.wants_names("dune", "calibration", &[]));
         assert!(!selection.wants_names("mu2e", "production", &[]));
@@ -85,7 +112,10 @@ mod tests {
 
     #[test]
     fn a_service_goes_by_both_of_its_names() {
-        let selection = Selection { services: vec!["dune_production".into()], ..Selection::default() };
+        let selection = Selection {
+            services: vec!["dune_production".into()],
+            ..Selection::default()
+        };
         assert!(selection.wants_names("dune", "production", &["dune_production"]));
         assert!(selection.wants_names("dune-near", "production", &["dune_production"]));
         assert!(!selection.wants_names("mu2e", "production", &["mu2e_production"]));

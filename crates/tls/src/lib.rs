@@ -19,7 +19,8 @@ mod verifier;
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use rustls::{ClientConfig, client::WebPkiServerVerifier, crypto::aws_lc_rs, pki_types::ServerName};
+pub use rustls::ClientConfig;
+use rustls::{client::WebPkiServerVerifier, crypto::aws_lc_rs, pki_types::ServerName};
 
 use verifier::UnderName;
 

@@ -1,0 +1,155 @@
+//! The command line as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Managed tokens for an experiment's robots: from a keytab to every credd and every node.
+#[derive(Debug, Parser)]
+#[command(name = "mtk", version, about, long_about = None, propagate_version = true)]
+#[command(
+    after_help = "Exit status: 0 all that was asked for is fresh; 1 some of it failed; 2 usage or configuration; \
+                        3 another mtk holds the lock."
+)]
+pub(crate) struct Cli {
+    /// The configuration; without it managedTokens.yml or .json is looked for where the Go service looks.
+    #[arg(long, short = 'c', global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where what happened is remembered (0700); overrides the configuration.
+    #[arg(long, global = true, value_name = "DIR", env = "MTK_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Say more on stderr: -v milestones, -vv every step, -vvv everything.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// The form of the log on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How results look on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// One JSON document; its form is stable (docs/output.md).
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Log in to Vault where something is due and store in all credds.
+    Refresh(RunArgs),
+    /// Bring the node tokens that `refresh` made to the nodes.
+    Push(RunArgs),
+    /// Refresh, then push.
+    Run(RunArgs),
+    /// How long everything still lives, from what is remembered alone.
+    Status(StatusArgs),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+
+    /// Print what would be done, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Trust what is remembered: do not ask credds and nodes whether what was stored is still there.
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+
+    /// The form of the summary on stdout.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+
+    /// The form of the table on stdout.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// Each may be given several times; what is not given means all.
+#[derive(Debug, Args)]
+pub(crate) struct SelectionArgs {
+    /// A service: experiment_role as configured, or its name at HTCondor.
+    #[arg(long, short = 's', value_name = "NAME")]
+    pub(crate) service: Vec<String>,
+
+    /// An experiment.
+    #[arg(long, short = 'e', value_name = "NAME")]
+    pub(crate) experiment: Vec<String>,
+
+    /// A role.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) role: Vec<String>,
+
+    /// A credd.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) credd: Vec<String>,
+
+    /// A node.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Judge the configuration; exit 2 if anything in it is an error.
+    Check(ConfigArgs),
+    /// Show what is in effect, and which keys have no function yet.
+    Show(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The form of the answer on stdout.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+impl From<&SelectionArgs> for pipeline::Selection {
+    fn from(args: &SelectionArgs) -> Self {
+        Self {
+            services: args.service.clone(),
+            experiments: args.experiment.clone(),
+            roles: args.role.clone(),
+            credds: args.credd.clone(),
+            nodes: args.node.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,99 @@
+//! `mtk refresh`, `mtk push`, `mtk run`.
+
+use anyhow::{Context, anyhow};
+use jiff::Timestamp;
+use pipeline::{Request, Selection, What};
+use state::State;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    Problem,
+    args::{Cli, Output, RunArgs},
+    exit::Exit,
+    output, progress, site,
+};
+
+/// Runs, prints the summary, and says by the exit status whether all is fresh.
+pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, Problem> {
+    let site = site::load(cli)?;
+    let selection = Selection::from(&args.selection);
+    let broken: Vec<_> = site
+        .broken
+        .iter()
+        .map(|b| (b.id.experiment.as_str(), b.id.role.as_str()))
+        .collect();
+    let unmatched = selection.unmatched(&site.services, &broken);
+    if !unmatched.is_empty() {
+        let names = unmatched.join(", ");
+        return Err(Problem::usage(anyhow!(
+            "{} has nothing called {names}",
+            site.path.display()
+        )));
+    }
+    let dir = site::state_dir(cli, &site);
+    let state = open(&dir).await?;
+    let _lock = if args.dry_run { None } else { Some(lock(&dir)?) };
+    let (stopper, stop) = pipeline::stop_pair();
+    let mut term = signal(SignalKind::terminate()).map_err(Problem::usage)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(Problem::usage)?;
+    let listener = tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::warn!("told to stop: no new step begins");
+        stopper.stop();
+        // Asked twice, we still keep to the grace: what is under way may be a store.
+        std::future::pending::<()>().await;
+    });
+    let request = Request {
+        what,
+        selection,
+        verify: !args.no_verify,
+        dry_run: args.dry_run,
+    };
+    let progress = progress::new(args.output);
+    let report = pipeline::run(site, state, request, progress.clone(), stop)
+        .await
+        .context("nothing was done")
+        .map_err(Problem::usage)?;
+    listener.abort();
+    progress.finish();
+    match args.output {
+        Output::Json => output::data(&site::json(&report)?),
+        Output::Text => output::data(&output::report::text(&report)),
+    }
+    Ok(if report.all_fresh() && !report.interrupted {
+        Exit::Fresh
+    } else {
+        Exit::SomeFailed
+    })
+}
+
+async fn open(dir: &std::path::Path) -> Result<State, Problem> {
+    let (state, opened) = State::open(dir)
+        .await
+        .with_context(|| format!("the state in {} cannot be used", dir.display()))
+        .map_err(Problem::usage)?;
+    if let state::Opened::Recovered { aside } = opened {
+        output::warn(&format!(
+            "the state was damaged and set aside as {}; credds and nodes are asked, and what cannot be known is done again",
+            aside.display()
+        ));
+    }
+    Ok(state)
+}
+
+fn lock(dir: &std::path::Path) -> Result<state::Lock, Problem> {
+    state::lock(dir, Timestamp::now()).map_err(|e| {
+        let exit = if matches!(e, state::LockError::Held(_)) {
+            Exit::Locked
+        } else {
+            Exit::Usage
+        };
+        Problem {
+            error: anyhow::Error::new(e),
+            exit,
+        }
+    })
+}

@@ -1,0 +1,32 @@
+//! Data goes to stdout, people are spoken to on stderr. Nothing else in this program prints.
+
+pub(crate) mod report;
+pub(crate) mod status;
+pub(crate) mod table;
+
+use std::io::Write;
+
+/// What a command was asked for. A reader that went away is not our failure.
+pub(crate) fn data(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+/// Something a person should know.
+pub(crate) fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "mtk: warning: {text}");
+}
+
+/// Why the command ends, its causes once each.
+pub(crate) fn error(error: &anyhow::Error) {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let part = cause.to_string();
+        if !text.contains(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "mtk: {text}");
+}

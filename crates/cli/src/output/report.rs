@@ -1,0 +1,114 @@
+//! The summary of a run, by service.
+
+use jiff::Timestamp;
+use pipeline::{Edge, Outcome, Report, ServiceReport, Target, span};
+
+use super::table::align;
+
+/// What was stored where, what failed and why, and how long everything lives.
+pub(crate) fn text(report: &Report) -> String {
+    let mut out = String::new();
+    let now = Timestamp::now();
+    for service in &report.services {
+        out.push_str(&heading(service));
+        let rows: Vec<Vec<String>> = service.edges.iter().map(|e| row(e, now)).collect();
+        out.push_str(&align(&rows, "  "));
+        for edge in &service.edges {
+            if let Some(failure) = &edge.failure {
+                let again = if failure.retryable {
+                    "may pass by itself"
+                } else {
+                    "needs somebody"
+                };
+                out.push_str(&format!(
+                    "  ! {}: {} ({}, {}; tried {}x, again at the next run)\n",
+                    failure.peer, failure.text, failure.kind, again, failure.attempts
+                ));
+            }
+        }
+        out.push('\n');
+    }
+    out.push_str(&last_line(report));
+    out
+}
+
+fn heading(service: &ServiceReport) -> String {
+    let written = format!("{}/{}", service.experiment, service.role);
+    if service.service.is_empty() {
+        return format!("{written}\n");
+    }
+    format!(
+        "{written} as {} ({}, {})\n",
+        service.service, service.account, service.principal
+    )
+}
+
+fn row(edge: &Edge, now: Timestamp) -> Vec<String> {
+    let (what, place) = match &edge.target {
+        Target::Setup => ("setup", String::new()),
+        Target::Login { vault } => ("login", vault.clone()),
+        Target::Discover { collectors } => ("credds", collectors.clone()),
+        Target::Store { credd, credential } => ("store", format!("{credd} {credential}")),
+        Target::Push { node, path } => ("push", format!("{node}:{path}")),
+    };
+    let left = edge.expires.map_or_else(String::new, |at| {
+        let left = at.duration_since(now);
+        if left.is_negative() {
+            "expired".to_owned()
+        } else {
+            format!("{} left", span(left))
+        }
+    });
+    let reason = edge
+        .reason
+        .as_deref()
+        .map_or_else(String::new, |r| format!("({r})"));
+    vec![
+        what.to_owned(),
+        place,
+        word(edge.outcome, &edge.target).to_owned(),
+        left,
+        reason,
+    ]
+}
+
+fn word(outcome: Outcome, target: &Target) -> &'static str {
+    match (outcome, target) {
+        (Outcome::Done, Target::Login { .. }) => "logged in",
+        (Outcome::Done, Target::Store { .. }) => "stored",
+        (Outcome::Done, Target::Push { .. }) => "written",
+        (Outcome::Done, _) => "done",
+        (Outcome::Fresh, _) => "fresh",
+        (Outcome::Trusted, _) => "fresh, not asked",
+        (Outcome::Due, _) => "due",
+        (Outcome::Failed, _) => "FAILED",
+        (Outcome::Interrupted, _) => "interrupted",
+    }
+}
+
+fn last_line(report: &Report) -> String {
+    let traffic = report.traffic;
+    let sent = format!(
+        "{} Vault requests, {} stores, {} files written",
+        traffic.vault_requests, traffic.stores, traffic.files_written
+    );
+    let counts = format!(
+        "{} done, {} fresh, {} failed",
+        report.count(Outcome::Done),
+        report.count(Outcome::Fresh) + report.count(Outcome::Trusted),
+        report.count(Outcome::Failed),
+    );
+    let head = if report.dry_run {
+        format!("dry run: {} due, {counts}", report.count(Outcome::Due))
+    } else if report.interrupted {
+        format!(
+            "interrupted: {counts}, {} not ended",
+            report.count(Outcome::Interrupted)
+        )
+    } else if report.nothing_was_due() {
+        format!("nothing was due: {counts}")
+    } else {
+        counts
+    };
+    format!("{head}; {sent}; {:.2} s", report.seconds)
+}

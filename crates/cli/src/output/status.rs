@@ -1,0 +1,70 @@
+//! The table of `mtk status`.
+
+use pipeline::{Life, ServiceStatus, Status, span};
+
+use super::table::align;
+
+/// Each service with its credds and nodes, what breaks first at the top of each.
+pub(crate) fn text(status: &Status) -> String {
+    let mut out = String::new();
+    for service in &status.services {
+        out.push_str(&heading(service));
+        let mut edges: Vec<_> = service.edges.iter().collect();
+        edges.sort_by_key(|e| (e.kind, left(e.life)));
+        let rows: Vec<Vec<String>> = edges
+            .iter()
+            .map(|e| {
+                let error = e
+                    .last_error
+                    .as_deref()
+                    .map_or_else(String::new, |t| format!("! {t}"));
+                vec![
+                    e.kind.to_owned(),
+                    e.place.clone(),
+                    e.name.clone(),
+                    life(e.life),
+                    error,
+                ]
+            })
+            .collect();
+        out.push_str(&align(&rows, "  "));
+        if service.edges.is_empty() {
+            out.push_str("  nothing was ever stored\n");
+        }
+        out.push('\n');
+    }
+    for (service, reason) in &status.broken {
+        out.push_str(&format!("{service}\n  cannot be set up: {reason}\n\n"));
+    }
+    out
+}
+
+fn heading(service: &ServiceStatus) -> String {
+    format!(
+        "{}/{} as {} ({}), node token {}\n",
+        service.experiment,
+        service.role,
+        service.service,
+        service.account,
+        life(service.node_token)
+    )
+}
+
+fn left(life: Life) -> i64 {
+    match life {
+        Life::Never => i64::MIN,
+        Life::Until { seconds_left, .. } => seconds_left,
+        Life::Endless => i64::MAX,
+    }
+}
+
+fn life(life: Life) -> String {
+    match life {
+        Life::Never => "never stored".to_owned(),
+        Life::Until { seconds_left, .. } if seconds_left <= 0 => "EXPIRED".to_owned(),
+        Life::Until { seconds_left, .. } => {
+            format!("{} left", span(jiff::SignedDuration::from_secs(seconds_left)))
+        }
+        Life::Endless => "does not end".to_owned(),
+    }
+}

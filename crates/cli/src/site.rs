@@ -1,0 +1,42 @@
+//! From the command line to a checked site: which file, what it says, where the state is.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use config::{Finding, Severity, Site};
+
+use crate::{Problem, args::Cli, output};
+
+/// Finds and reads the configuration. What is wrong but does not stop a run is said on stderr.
+pub(crate) fn load(cli: &Cli) -> Result<Arc<Site>, Problem> {
+    let (site, findings) = load_quietly(cli)?;
+    for finding in findings.iter().filter(|f| f.severity >= Severity::Warning) {
+        output::warn(&finding.to_string());
+    }
+    Ok(Arc::new(site))
+}
+
+/// The same, leaving the findings to the caller.
+pub(crate) fn load_quietly(cli: &Cli) -> Result<(Site, Vec<Finding>), Problem> {
+    let env = config::Env::from_lookup(|name| std::env::var(name).ok());
+    let path = config::find(cli.config.as_deref(), &env).map_err(Problem::usage)?;
+    let loaded = config::load(&path, &env).map_err(Problem::usage)?;
+    let mut findings = loaded.findings;
+    findings.extend(config::check(&loaded.site));
+    Ok((loaded.site, findings))
+}
+
+/// Where the state lies: the command line, then the configuration, then the default.
+pub(crate) fn state_dir(cli: &Cli, site: &Site) -> PathBuf {
+    cli.state_dir
+        .clone()
+        .or_else(|| site.state_dir.clone())
+        .unwrap_or_else(|| PathBuf::from(config::DEFAULT_STATE_DIRECTORY))
+}
+
+/// Prints a value as the one JSON document of a command.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Problem> {
+    serde_json::to_string_pretty(value)
+        .context("the answer cannot be written as JSON")
+        .map_err(Problem::usage)
+}

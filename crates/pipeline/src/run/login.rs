@@ -1,0 +1,177 @@
+//! The login of one service: its own ticket, its long token, the proof that it reads bearer tokens.
+
+use std::{sync::Arc, time::Duration};
+
+use config::Service;
+use jiff::{SignedDuration, Timestamp};
+use kerberos::{Mech, Target, Ticket};
+use state::ServiceKey;
+use tokio::sync::OnceCell;
+use vault_client::SecretPath;
+
+use super::{World, known::Kept, tickets::silent_kdc};
+use crate::{
+    failure::{Failure, Stage},
+    retry::retry,
+};
+
+/// Lower than any bearer token's life: the proof asks for a token, not for a new one.
+const PROOF_SECONDS: u32 = 60;
+
+/// A login that has proven itself.
+pub(crate) struct Proven {
+    /// The long token and its life.
+    pub(crate) login: vault_client::Login,
+    /// Where the credmon will read bearer tokens with it.
+    pub(crate) url: String,
+}
+
+/// At most one login a run for one service, whichever of its edges asks first.
+pub(crate) struct Logins<'a> {
+    world: &'a World,
+    service: &'a Service,
+    key: ServiceKey,
+    once: OnceCell<Result<Arc<Proven>, Failure>>,
+}
+
+impl<'a> Logins<'a> {
+    pub(crate) fn new(world: &'a World, service: &'a Service, key: ServiceKey) -> Self {
+        Self {
+            world,
+            service,
+            key,
+            once: OnceCell::new(),
+        }
+    }
+
+    /// The login, made now if nobody asked before.
+    pub(crate) async fn get(&self, ticket: &Ticket) -> Result<Arc<Proven>, Failure> {
+        self.once.get_or_init(|| self.make(ticket)).await.clone()
+    }
+
+    async fn make(&self, ticket: &Ticket) -> Result<Arc<Proven>, Failure> {
+        let vault = self.world.vault(&self.service.vault_server)?;
+        let server = self.service.vault_server.clone();
+        let path = self.path()?;
+        let login = retry(self.world.budget, &self.world.stop, || {
+            self.attempt(ticket, &vault)
+        })
+        .await?;
+        let url = vault.bearer_url(&path);
+        let proof = retry(self.world.budget, &self.world.stop, || async {
+            vault
+                .bearer(&login.token, &path, PROOF_SECONDS)
+                .await
+                .map_err(|e| Failure::new(Stage::Proof, server.clone(), &e, e.retryable()))
+        })
+        .await;
+        if let Err(failure) = proof {
+            // Nobody holds it and nobody will: it must not lie about unheld for its 28 days.
+            if let Err(error) = vault.revoke_self(&login.token).await {
+                tracing::warn!(service = %self.service.id, %error, "a login token that could not be used was not revoked");
+            }
+            return Err(failure);
+        }
+        let record = state::Login {
+            service: self.key.clone(),
+            accessor: login.accessor.clone(),
+            issued: login.lifetime.issued(),
+            expires: login.lifetime.until(),
+        };
+        self.world.remember(self.world.state.record_login(&record).await);
+        Ok(Arc::new(Proven { login, url }))
+    }
+
+    /// Each try has a new AP-REQ: Vault remembers those it has seen (vault.md 2.2).
+    async fn attempt(
+        &self,
+        ticket: &Ticket,
+        vault: &vault_client::Client,
+    ) -> Result<vault_client::Login, Failure> {
+        let deadline = self.world.kerberos_deadline;
+        let realm = self.service.principal.realm();
+        let target = Target::Principal(vault.kerberos_target());
+        let begin = self.world.gss.begin(ticket, &target, Mech::Krb5, false);
+        let (_, ap_req) = match tokio::time::timeout(deadline, begin).await {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(e)) => {
+                let peer = format!("KDC of {realm}");
+                return Err(Failure::new(Stage::Ticket, peer, &e, e.retryable()));
+            }
+            Err(_) => return Err(silent_kdc(realm, deadline)),
+        };
+        let name = &self.service.name;
+        vault
+            .login_kerberos(
+                name.issuer(),
+                name.role(),
+                &ap_req,
+                &self.service.principal,
+                Timestamp::now(),
+            )
+            .await
+            .map_err(|e| {
+                let server = self.service.vault_server.clone();
+                Failure::new(Stage::Login, server, &e, e.retryable())
+            })
+    }
+
+    /// The node token S below the login, remembered in the state.
+    pub(crate) async fn child(&self, proven: &Proven) -> Result<Kept, Failure> {
+        let vault = self.world.vault(&self.service.vault_server)?;
+        let ttl =
+            SignedDuration::try_from(self.world.node_token_life).unwrap_or(SignedDuration::from_hours(168));
+        let child = retry(self.world.budget, &self.world.stop, || async {
+            vault
+                .create_child(&proven.login.token, proven.login.lifetime, ttl, Timestamp::now())
+                .await
+                .map_err(|e| {
+                    let server = self.service.vault_server.clone();
+                    Failure::new(Stage::Child, server, &e, e.retryable())
+                })
+        })
+        .await?;
+        self.world
+            .state
+            .save_node_token(&self.key, &child.token)
+            .map_err(|e| Failure::new(Stage::State, "the state directory", &e, false))?;
+        let life = child.token.lifetime();
+        let record = state::NodeTokenRecord {
+            service: self.key.clone(),
+            accessor: child.accessor.clone(),
+            parent_accessor: proven.login.accessor.clone(),
+            issued: life.issued(),
+            expires: life.until(),
+        };
+        self.world
+            .remember(self.world.state.record_node_token(&record).await);
+        Ok(Kept {
+            token: child.token,
+            accessor: child.accessor,
+        })
+    }
+
+    /// Gives a login token back that no credd took and that has no child.
+    pub(crate) async fn give_back(&self, proven: &Proven) {
+        let Ok(vault) = self.world.vault(&self.service.vault_server) else {
+            return;
+        };
+        match vault.revoke_self(&proven.login.token).await {
+            Ok(()) => tracing::info!(service = %self.service.id, "revoked a login token that nobody took"),
+            Err(error) => {
+                tracing::warn!(service = %self.service.id, %error, "a login token that nobody took was not revoked");
+            }
+        }
+    }
+
+    fn path(&self) -> Result<SecretPath, Failure> {
+        let name = &self.service.name;
+        SecretPath::new(name.issuer(), &self.service.credkey, name.role())
+            .map_err(|e| Failure::new(Stage::Configuration, self.service.id.to_string(), &e, false))
+    }
+}
+
+/// A deadline from the configuration, never zero.
+pub(crate) fn at_least_a_second(d: Duration) -> Duration {
+    d.max(Duration::from_secs(1))
+}

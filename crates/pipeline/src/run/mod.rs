@@ -1,0 +1,216 @@
+//! The runner: all edges of all services at once, within limits, each failing alone.
+
+mod credds;
+mod known;
+mod login;
+mod push;
+mod refresh;
+mod remember;
+mod tickets;
+mod world;
+
+use std::{collections::HashMap, sync::Arc};
+
+use config::{Service, Site};
+use credential::Principal;
+use jiff::Timestamp;
+use state::State;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use self::{known::Known, push::Letter};
+pub(crate) use self::{known::key as service_key, world::World};
+use crate::{
+    failure::{Failure, Stage},
+    ledger::{Ending, Ledger, Progress},
+    report::{Report, ServiceReport, Target, Traffic},
+    selection::Selection,
+    stop::{GRACE, Stop},
+};
+
+/// Which halves of the way a command goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Login and credds.
+    Refresh,
+    /// Nodes, with what is held.
+    Push,
+    /// Both.
+    Run,
+}
+
+/// What is asked of a run.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which halves.
+    pub what: What,
+    /// Which services, credds and nodes.
+    pub selection: Selection,
+    /// Whether credds and nodes are asked if they still hold what was stored.
+    pub verify: bool,
+    /// Whether everything is only planned.
+    pub dry_run: bool,
+}
+
+/// Why a run could not even begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CannotRun {
+    /// The state could not be read.
+    #[error("what was done before cannot be read")]
+    State(#[source] state::Error),
+    /// The TLS settings for Vault cannot be honoured.
+    #[error("the trust settings for Vault cannot be honoured")]
+    Trust(#[source] tls::Error),
+}
+
+/// Runs until every edge has ended, or until `stop` was asked for and the grace is over.
+///
+/// # Errors
+/// [`CannotRun`]; what goes wrong at one edge is in the report.
+pub async fn run(
+    site: Arc<Site>,
+    state: State,
+    request: Request,
+    progress: Arc<dyn Progress>,
+    stop: Stop,
+) -> Result<Report, CannotRun> {
+    let started = Timestamp::now();
+    let snapshot = state.snapshot().await.map_err(CannotRun::State)?;
+    let services: Vec<Arc<Service>> = site
+        .services
+        .iter()
+        .filter(|s| request.selection.wants(s))
+        .cloned()
+        .map(Arc::new)
+        .collect();
+    let mut reports: Vec<ServiceReport> = services.iter().map(|s| blank(s)).collect();
+    let broken: Vec<_> = site
+        .broken
+        .iter()
+        .filter(|b| request.selection.wants_names(&b.id.experiment, &b.id.role, &[]))
+        .collect();
+    reports.extend(broken.iter().map(|b| ServiceReport {
+        experiment: b.id.experiment.clone(),
+        role: b.id.role.clone(),
+        service: String::new(),
+        account: String::new(),
+        principal: String::new(),
+        edges: Vec::new(),
+    }));
+    let ledger = Ledger::new(reports, progress);
+    for (n, b) in broken.iter().enumerate() {
+        let place = format!("{}:{}", site.path.display(), b.at.line);
+        let failure = Failure::text(Stage::Configuration, "configuration", place, b.reason.clone());
+        ledger.end(services.len() + n, Target::Setup, Ending::failed(failure));
+    }
+    let dry_run = request.dry_run;
+    let world = Arc::new(World::new(&site, state, request, ledger.clone(), stop.clone()).await?);
+    let mut tasks = JoinSet::new();
+    spawn_all(&world, services, &snapshot, &mut tasks);
+    let interrupted = tokio::select! {
+        () = async { while tasks.join_next().await.is_some() {} } => false,
+        () = async { stop.wait().await; tokio::time::sleep(GRACE).await } => true,
+        () = tokio::time::sleep(site.timeouts.global) => true,
+    };
+    tasks.abort_all();
+    let services = ledger.services();
+    if !dry_run {
+        remember::outcomes(&world, &services).await;
+    }
+    world.state.close().await;
+    Ok(Report {
+        started,
+        seconds: ledger.elapsed(),
+        interrupted: interrupted || stop.asked(),
+        dry_run,
+        traffic: Traffic {
+            vault_requests: world.vault_requests(),
+            stores: world.stores.load(std::sync::atomic::Ordering::Relaxed),
+            files_written: world.files_written.load(std::sync::atomic::Ordering::Relaxed),
+        },
+        services,
+    })
+}
+
+/// A task per service for the first half, a postman per account for the second.
+fn spawn_all(
+    world: &Arc<World>,
+    services: Vec<Arc<Service>>,
+    snapshot: &state::Snapshot,
+    tasks: &mut JoinSet<()>,
+) {
+    let mut postmen: HashMap<(String, Principal), mpsc::UnboundedSender<Letter>> = HashMap::new();
+    for (index, service) in services.into_iter().enumerate() {
+        let key = known::key(&service);
+        let token = match world.state.node_token(&key) {
+            Ok(token) => token,
+            Err(error) => {
+                // A damaged or foreign file holds no token for us; a new one is made and takes its place.
+                tracing::warn!(service = %service.id, %error, "the node token in the state directory is not used");
+                None
+            }
+        };
+        let known = Arc::new(Known::of(&service, snapshot, token));
+        let post = (world.request.what != What::Refresh && !service.nodes.is_empty()).then(|| {
+            postmen
+                .entry((service.account.clone(), service.principal.clone()))
+                .or_insert_with(|| {
+                    let (tx, rx) = mpsc::unbounded_channel();
+                    tasks.spawn(push::postman(world.clone(), rx));
+                    tx
+                })
+                .clone()
+        });
+        tasks.spawn(one(world.clone(), index, service, known, post));
+    }
+}
+
+/// One service: the first half, with its tokens posted to the second as they come.
+async fn one(
+    world: Arc<World>,
+    index: usize,
+    service: Arc<Service>,
+    known: Arc<Known>,
+    postman: Option<mpsc::UnboundedSender<Letter>>,
+) {
+    let post = |token: Result<_, Failure>| {
+        let Some(postman) = &postman else { return };
+        let letter = Letter {
+            index,
+            service: service.clone(),
+            known: known.clone(),
+            token,
+        };
+        // The postman ends only after us, or with the whole run.
+        let _ = postman.send(letter);
+    };
+    if world.request.what == What::Push {
+        post(
+            known
+                .node_token
+                .clone()
+                .filter(|t| t.until() > Timestamp::now())
+                .ok_or_else(|| {
+                    Failure::text(
+                        Stage::Push,
+                        "no-node-token",
+                        service.id.to_string(),
+                        "there is no node token to push; `mtk refresh` makes one",
+                    )
+                }),
+        );
+    } else {
+        refresh::refresh(&world, index, &service, known.key.clone(), &known, &post).await;
+    }
+}
+
+fn blank(service: &Service) -> ServiceReport {
+    ServiceReport {
+        experiment: service.id.experiment.clone(),
+        role: service.id.role.clone(),
+        service: service.name.to_string(),
+        account: service.account.clone(),
+        principal: service.principal.to_string(),
+        edges: Vec::new(),
+    }
+}

@@ -1,0 +1,313 @@
+//! The second half: the node token of a service becomes files on its nodes.
+//!
+//! One postman per (account, principal) collects what the services of that account have ready within a moment and
+//! brings it to each node in one SSH session. Nodes do not wait for one another; what comes later for the same node
+//! goes in the order it came, so that an older token never lands on a newer one.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use config::{Destination, Kind, Service};
+use credential::{SecretBytes, VaultToken};
+use distribute::{File, Mode, Node, Placed};
+use jiff::Timestamp;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    World,
+    known::{Kept, Known},
+};
+use crate::{
+    failure::{Failure, Stage},
+    ledger::Ending,
+    report::{Outcome, Target},
+};
+
+/// How long a postman waits for the other services of an account before it leaves with what it has.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// A service with its token, or the reason why it has none.
+pub(crate) struct Letter {
+    pub(crate) index: usize,
+    pub(crate) service: Arc<Service>,
+    pub(crate) known: Arc<Known>,
+    pub(crate) token: Result<Kept, Failure>,
+}
+
+/// A file of one letter for one node.
+struct Item {
+    index: usize,
+    service: Arc<Service>,
+    known: Arc<Known>,
+    destination: Destination,
+    content: SecretBytes,
+    expires: Option<Timestamp>,
+    accessor: String,
+}
+
+impl Item {
+    fn target(&self, node: &str) -> Target {
+        Target::Push {
+            node: node.to_owned(),
+            path: self.destination.path.clone(),
+        }
+    }
+}
+
+type NodeLocks = Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>;
+
+/// Runs until every service of the account has posted its last letter and every session is over.
+pub(crate) async fn postman(world: Arc<World>, mut letters: mpsc::UnboundedReceiver<Letter>) {
+    let locks: NodeLocks = Arc::default();
+    let mut sessions = JoinSet::new();
+    while let Some(first) = letters.recv().await {
+        let mut bag = vec![first];
+        let until = tokio::time::Instant::now() + LINGER;
+        while let Ok(Some(next)) = tokio::time::timeout_at(until, letters.recv()).await {
+            bag.push(next);
+        }
+        if world.stop.asked() {
+            break;
+        }
+        for (node, items) in sort(&world, bag) {
+            let lock = locks
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(node.clone())
+                .or_default()
+                .clone();
+            let world = world.clone();
+            sessions.spawn(async move {
+                let _turn = lock.lock_owned().await;
+                deliver(&world, &node, items).await;
+            });
+        }
+    }
+    while sessions.join_next().await.is_some() {}
+}
+
+/// The letters of one bag by node; letters that cannot be delivered end here.
+fn sort(world: &World, bag: Vec<Letter>) -> BTreeMap<String, Vec<Item>> {
+    let mut by_node: BTreeMap<String, Vec<Item>> = BTreeMap::new();
+    for letter in bag {
+        let nodes = letter
+            .service
+            .nodes
+            .iter()
+            .filter(|n| world.request.selection.wants_node(n));
+        for node in nodes {
+            match items(world, &letter, node) {
+                Ok(items) => by_node.entry(node.clone()).or_default().extend(items),
+                Err(failure) => {
+                    let target = Target::Push {
+                        node: node.clone(),
+                        path: "*".to_owned(),
+                    };
+                    world.ledger.end(letter.index, target, Ending::failed(failure));
+                }
+            }
+        }
+    }
+    by_node
+}
+
+fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failure> {
+    let service = &letter.service;
+    let kept = letter.token.as_ref().map_err(Clone::clone)?;
+    let uid = world.uid(service)?;
+    let destinations = service
+        .destinations_on(node, uid)
+        .map_err(|e| Failure::new(Stage::Configuration, service.account.clone(), &e, false))?;
+    Ok(destinations
+        .into_iter()
+        .map(|destination| {
+            let (content, expires, accessor) = match destination.kind {
+                Kind::DefaultRole => (service.role_file_content().into(), None, String::new()),
+                Kind::VaultTokenDefault | Kind::VaultTokenService => (
+                    SecretBytes::from(format!("{}\n", kept.token.expose())),
+                    Some(kept.until()),
+                    kept.accessor.clone(),
+                ),
+            };
+            let (index, service, known) = (letter.index, service.clone(), letter.known.clone());
+            Item {
+                index,
+                service,
+                known,
+                destination,
+                content,
+                expires,
+                accessor,
+            }
+        })
+        .collect())
+}
+
+/// Everything for one node in one session.
+async fn deliver(world: &World, node: &str, items: Vec<Item>) {
+    let (trusted, items): (Vec<_>, Vec<_>) = items
+        .into_iter()
+        .partition(|item| !world.request.verify && remembered(world, node, item));
+    for item in trusted {
+        world.ledger.end(
+            item.index,
+            item.target(node),
+            Ending::new(Outcome::Trusted).until(item.expires),
+        );
+    }
+    let Some(first) = items.first() else { return };
+    for item in &items {
+        world.ledger.begin(item.index, item.target(node));
+    }
+    if world.stop.asked() {
+        return;
+    }
+    let address = address(world, node, &first.service).await;
+    match place(world, &address, &items).await {
+        Err(failure) => {
+            for item in &items {
+                world.ledger.end(
+                    item.index,
+                    item.target(node),
+                    Ending::failed(failure.clone()).until(item.expires),
+                );
+            }
+        }
+        Ok(report) => {
+            for (item, landed) in items.iter().zip(report.files) {
+                settle(world, node, item, landed).await;
+            }
+        }
+    }
+}
+
+/// Whether the state says that exactly this content went there.
+fn remembered(world: &World, node: &str, item: &Item) -> bool {
+    let key = (node.to_owned(), item.destination.path.clone());
+    item.known
+        .pushes
+        .get(&key)
+        .is_some_and(|p| p.accessor == item.accessor && p.digest == world.state.digest(item.content.expose()))
+}
+
+/// How the account is reached on the node. Without a ticket a key may still do.
+async fn address(world: &World, node: &str, service: &Service) -> Node {
+    let ssh = &service.ssh;
+    let kerberos = match ssh.transport {
+        config::Transport::Libssh2 => None,
+        config::Transport::Auto | config::Transport::Russh => world
+            .tickets
+            .of(service)
+            .await
+            .ok()
+            .map(|ticket| (ticket, world.gss.clone())),
+    };
+    let keys = match ssh.transport {
+        config::Transport::Russh => Vec::new(),
+        config::Transport::Auto | config::Transport::Libssh2 => ssh.identity_files.clone(),
+    };
+    Node {
+        host: node.to_owned(),
+        port: ssh.port,
+        user: service.account.clone(),
+        known_hosts: ssh.known_hosts.clone(),
+        login: distribute::Login::Auto { kerberos, keys },
+    }
+}
+
+async fn place(world: &World, node: &Node, items: &[Item]) -> Result<distribute::Report, Failure> {
+    let files: Vec<File> = items
+        .iter()
+        .map(|item| File {
+            path: item.destination.path.clone(),
+            content: item.content.clone(),
+            mode: item.destination.mode,
+        })
+        .collect();
+    let mode = if world.request.dry_run {
+        Mode::Verify
+    } else {
+        Mode::Write
+    };
+    crate::retry::retry(world.budget, &world.stop, || async {
+        distribute::place(&world.gate, node, &files, mode, &world.ssh_limits)
+            .await
+            .map_err(|e| Failure::new(Stage::Push, node.host.clone(), &e, e.retryable()))
+    })
+    .await
+}
+
+/// Writes down how one file ended.
+async fn settle(
+    world: &World,
+    node: &str,
+    item: &Item,
+    landed: Result<distribute::Landed, distribute::FileError>,
+) {
+    let target = item.target(node);
+    let landed = match landed {
+        Ok(landed) => landed,
+        Err(e) => {
+            let failure = Failure::new(Stage::Push, node, &e, e.retryable());
+            return world
+                .ledger
+                .end(item.index, target, Ending::failed(failure).until(item.expires));
+        }
+    };
+    let reason = landed.difference.map(difference);
+    let outcome = match landed.placed {
+        Placed::Unchanged => Outcome::Fresh,
+        Placed::Written => Outcome::Done,
+        Placed::WouldWrite => {
+            return world
+                .ledger
+                .end(item.index, target, Ending::new(Outcome::Due).because(reason));
+        }
+    };
+    if outcome == Outcome::Done {
+        world
+            .files_written
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    if !world.request.dry_run && (outcome == Outcome::Done || !remembered(world, node, item)) {
+        let record = state::Push {
+            service: item.known.key.clone(),
+            node: node.to_owned(),
+            path: item.destination.path.clone(),
+            kind: kind(item.destination.kind).to_owned(),
+            accessor: item.accessor.clone(),
+            digest: world.state.digest(item.content.expose()),
+            pushed_at: Timestamp::now(),
+            expires: item.expires,
+        };
+        world.remember(world.state.record_push(&record).await);
+    }
+    world.ledger.end(
+        item.index,
+        target,
+        Ending::new(outcome).because(reason).until(item.expires),
+    );
+}
+
+fn difference(d: distribute::Difference) -> &'static str {
+    use distribute::Difference;
+    match d {
+        Difference::Missing => "not there",
+        Difference::Content => "another content there",
+        Difference::Mode => "another mode there",
+        Difference::NotAFile => "not a file there",
+        Difference::Unreadable => "not readable there",
+        _ => "different there",
+    }
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::VaultTokenDefault => "vault-token-default",
+        Kind::VaultTokenService => "vault-token-service",
+        Kind::DefaultRole => "default-role",
+    }
+}

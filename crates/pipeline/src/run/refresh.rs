@@ -1,0 +1,379 @@
+//! The first half of one service's way: every credd of it holds a token that lives long enough.
+//!
+//! Each credd is a task of its own. It asks what is there, and if something is due it asks for the login, which is
+//! made once. A login that was made for one credd is stored in all that answer (it costs no Vault request); a credd
+//! that hangs keeps nobody waiting.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use config::Service;
+use credd_client::Credd;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use kerberos::Ticket;
+use state::ServiceKey;
+use tokio::sync::watch;
+
+use super::{
+    World,
+    credds::{self, Found},
+    known::{Kept, Known},
+    login::Logins,
+};
+use crate::{
+    failure::{Failure, Stage},
+    ledger::Ending,
+    plan::{self, AtPeer, Reason},
+    report::{Outcome, Target},
+    retry::retry,
+};
+
+/// Whether this run logs the service in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Decision {
+    /// Some credds have not answered yet.
+    Open,
+    /// Yes, and why.
+    Login(String),
+    /// Every credd answered or failed, and nothing was due.
+    Nothing,
+}
+
+/// Takes a service's node token as soon as it is known, or why there is none. It may be called twice: a login that
+/// nobody had planned makes a newer token.
+pub(crate) type Post<'a> = &'a (dyn Fn(Result<Kept, Failure>) + Send + Sync);
+
+/// One service in this half.
+struct Half<'a> {
+    world: &'a World,
+    index: usize,
+    service: &'a Service,
+    known: &'a Known,
+    logins: Logins<'a>,
+    decision: watch::Sender<Decision>,
+    /// Credds that have not said yet whether something is due.
+    asking: AtomicUsize,
+    /// Credds that took the new token.
+    took: AtomicUsize,
+    post: Post<'a>,
+}
+
+/// Brings the credds of one service up to date, and makes the node token where one is due.
+pub(crate) async fn refresh(
+    world: &World,
+    index: usize,
+    service: &Service,
+    key: ServiceKey,
+    known: &Known,
+    post: Post<'_>,
+) {
+    let now = Timestamp::now();
+    let wants_node_token = !service.nodes.is_empty();
+    let policy = world.policy(service);
+    let node_reason = wants_node_token
+        .then(|| plan::node_token_due(known.node_token.as_ref().map(Kept::until), &policy, now))
+        .flatten();
+    if node_reason.is_none()
+        && let Some(token) = &known.node_token
+    {
+        // Pushed at once: the nodes need not wait for a credd that may hang.
+        post(Ok(token.clone()));
+    }
+    if !world.request.verify && node_reason.is_none() && trusted(world, index, service, known, now) {
+        return;
+    }
+    let login = Target::Login {
+        vault: service.vault_server.clone(),
+    };
+    if let Some(reason) = &node_reason {
+        world.ledger.begin(index, login.clone());
+        if world.request.dry_run {
+            world.ledger.end(
+                index,
+                login.clone(),
+                Ending::new(Outcome::Due).because(Some(reason)),
+            );
+        }
+    }
+    let ticket = world.tickets.of(service).await;
+    let found = discover(world, index, service, known).await;
+    let start = match &node_reason {
+        Some(reason) => Decision::Login(reason.to_string()),
+        None if found.is_empty() => Decision::Nothing,
+        None => Decision::Open,
+    };
+    let half = Half {
+        world,
+        index,
+        service,
+        known,
+        logins: Logins::new(world, service, key),
+        decision: watch::channel(start).0,
+        asking: AtomicUsize::new(found.len()),
+        took: AtomicUsize::new(0),
+        post,
+    };
+    let stores = join_all(found.iter().map(|f| half.credd(f, &ticket)));
+    let (_, has_child) = tokio::join!(stores, half.node_token(wants_node_token, &ticket));
+    half.after(has_child, &ticket).await;
+}
+
+/// The short way of `--no-verify`: everything that the state knows of is fresh.
+fn trusted(world: &World, index: usize, service: &Service, known: &Known, now: Timestamp) -> bool {
+    let policy = world.policy(service);
+    let mut credds: Vec<&String> = known
+        .stores
+        .keys()
+        .filter(|c| world.request.selection.wants_credd(c))
+        .collect();
+    credds.extend(service.credds.iter().filter(|c| !known.stores.contains_key(*c)));
+    let discovers = service.store && !(service.collectors.is_empty() && service.credds.is_empty());
+    if (credds.is_empty() && discovers)
+        || credds
+            .iter()
+            .any(|c| plan::store_due(known.stores.get(*c), AtPeer::NotAsked, &policy, now).is_some())
+    {
+        return false;
+    }
+    for credd in credds {
+        let expires = known.stores.get(credd).map(|s| s.expires);
+        let target = store_target(service, credd);
+        world
+            .ledger
+            .end(index, target, Ending::new(Outcome::Trusted).until(expires));
+    }
+    true
+}
+
+/// The credds of the service that were asked for. If they cannot be found, those known from before have failed.
+async fn discover(world: &World, index: usize, service: &Service, known: &Known) -> Vec<Found> {
+    match world.credds.of(service).await {
+        Ok(found) => found
+            .into_iter()
+            .filter(|f| world.request.selection.wants_credd(credds::name(f)))
+            .inspect(|f| world.ledger.begin(index, store_target(service, credds::name(f))))
+            .collect(),
+        Err(failure) => {
+            let target = Target::Discover {
+                collectors: service.collectors.join(", "),
+            };
+            world.ledger.end(index, target, Ending::failed(failure.clone()));
+            known
+                .stores
+                .keys()
+                .filter(|c| world.request.selection.wants_credd(c))
+                .map(|c| Err((c.clone(), failure.clone())))
+                .collect()
+        }
+    }
+}
+
+pub(crate) fn store_target(service: &Service, credd: &str) -> Target {
+    Target::Store {
+        credd: credd.to_owned(),
+        credential: service.name.to_string(),
+    }
+}
+
+impl Half<'_> {
+    /// One credd's edge, from the question what it holds to the new token in it.
+    async fn credd(&self, found: &Found, ticket: &Result<Ticket, Failure>) {
+        let name = credds::name(found);
+        let target = store_target(self.service, name);
+        let known = self.known.stores.get(name);
+        let asked = self.ask(found, ticket).await;
+        let due = match &asked {
+            Ok((_, there)) => {
+                plan::store_due(known, *there, &self.world.policy(self.service), Timestamp::now())
+            }
+            Err(_) => None,
+        };
+        self.answered(due.as_ref());
+        let expires = known.map(|s| s.expires);
+        let (credd, ticket) = match (asked, ticket) {
+            (Ok((credd, _)), Ok(ticket)) => (credd, ticket),
+            (Err(failure), _) => {
+                return self
+                    .world
+                    .ledger
+                    .end(self.index, target, Ending::failed(failure).until(expires));
+            }
+            // without a ticket nothing could have been asked
+            (Ok(_), Err(_)) => return,
+        };
+        if self.world.request.dry_run {
+            let outcome = if due.is_some() {
+                Outcome::Due
+            } else {
+                Outcome::Fresh
+            };
+            let ending = Ending::new(outcome).because(due.as_ref()).until(expires);
+            return self.world.ledger.end(self.index, target, ending);
+        }
+        if due.is_none() {
+            self.world.ledger.end(
+                self.index,
+                target.clone(),
+                Ending::new(Outcome::Fresh).until(expires),
+            );
+        }
+        let Decision::Login(why) = self.decided().await else {
+            return;
+        };
+        if self.world.stop.asked() {
+            return;
+        }
+        let reason = due.map_or(why, |d| d.to_string());
+        let ending = match self.store(&credd, name, ticket).await {
+            Ok(until) => Ending::new(Outcome::Done)
+                .because(Some(reason))
+                .until(Some(until)),
+            Err(failure) => Ending::failed(failure).because(Some(reason)).until(expires),
+        };
+        self.world.ledger.end(self.index, target, ending);
+    }
+
+    /// Reaches the credd, proves who we are, and asks what it holds.
+    async fn ask(
+        &self,
+        found: &Found,
+        ticket: &Result<Ticket, Failure>,
+    ) -> Result<(Arc<Credd>, AtPeer), Failure> {
+        let address = found.as_ref().map_err(|(_, failure)| failure.clone())?;
+        let ticket = ticket.as_ref().map_err(Clone::clone)?;
+        let credd = self.world.credd(address, self.service, ticket);
+        let held = retry(self.world.budget, &self.world.stop, || async {
+            let _permit = self.world.credd_permit(address.name()).await;
+            credd
+                .query(&self.service.account, &self.service.name.to_string(), None)
+                .await
+                .map_err(|e| Failure::at_credd(Stage::Credd, address.name(), &e))
+        })
+        .await?;
+        Ok((credd, held.top.map_or(AtPeer::Nothing, AtPeer::File)))
+    }
+
+    /// This credd has said whether something is due.
+    fn answered(&self, due: Option<&Reason>) {
+        let last = self.asking.fetch_sub(1, Ordering::AcqRel) == 1;
+        self.decision.send_if_modified(|decision| match (&decision, due) {
+            (Decision::Open, Some(reason)) => {
+                *decision = Decision::Login(reason.to_string());
+                true
+            }
+            (Decision::Open, None) if last => {
+                *decision = Decision::Nothing;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    async fn decided(&self) -> Decision {
+        let mut decision = self.decision.subscribe();
+        match decision.wait_for(|d| *d != Decision::Open).await {
+            Ok(decided) => decided.clone(),
+            Err(_) => Decision::Nothing,
+        }
+    }
+
+    /// Hands the long token over; when it ends is the answer.
+    async fn store(&self, credd: &Credd, name: &str, ticket: &Ticket) -> Result<Timestamp, Failure> {
+        let proven = self.logins.get(ticket).await?;
+        let service = self.service.name.to_string();
+        let json = credd_client::vault_credential(&proven.login.token, &proven.url);
+        let stored = retry(self.world.budget, &self.world.stop, || async {
+            let _permit = self.world.credd_permit(name).await;
+            credd
+                .store(&self.service.account, &service, None, &json)
+                .await
+                .map_err(|e| Failure::at_credd(Stage::Store, name, &e))
+        })
+        .await?;
+        self.took.fetch_add(1, Ordering::AcqRel);
+        self.world.stores.fetch_add(1, Ordering::Relaxed);
+        let expires = proven.login.lifetime.until();
+        let record = state::Store {
+            service: ServiceKey::clone(&self.known.key),
+            credd: name.to_owned(),
+            credential_name: service,
+            accessor: proven.login.accessor.clone(),
+            stored_at: Timestamp::now(),
+            expires,
+            top_time: Some(stored.top),
+            user: stored.user,
+        };
+        self.world.remember(self.world.state.record_store(&record).await);
+        Ok(expires)
+    }
+
+    /// The login's own edge and the node token made from it; says whether there is a new one.
+    async fn node_token(&self, wanted: bool, ticket: &Result<Ticket, Failure>) -> bool {
+        if self.world.request.dry_run {
+            self.post_kept(None);
+            return false;
+        }
+        let Decision::Login(why) = self.decided().await else {
+            return false;
+        };
+        let target = Target::Login {
+            vault: self.service.vault_server.clone(),
+        };
+        self.world.ledger.begin(self.index, target.clone());
+        if self.world.stop.asked() {
+            return false;
+        }
+        let made = async {
+            let proven = self.logins.get(ticket.as_ref().map_err(Clone::clone)?).await?;
+            let token = if wanted {
+                Some(self.logins.child(&proven).await?)
+            } else {
+                None
+            };
+            Ok::<_, Failure>((proven.login.lifetime.until(), token))
+        };
+        match made.await {
+            Ok((until, token)) => {
+                let ending = Ending::new(Outcome::Done).because(Some(why)).until(Some(until));
+                self.world.ledger.end(self.index, target, ending);
+                let has_child = token.is_some();
+                if let Some(token) = token {
+                    (self.post)(Ok(token));
+                }
+                has_child
+            }
+            Err(failure) => {
+                let ending = Ending::failed(failure.clone()).because(Some(why));
+                self.world.ledger.end(self.index, target, ending);
+                self.post_kept(Some(failure));
+                false
+            }
+        }
+    }
+
+    /// No new node token: the one there was is still good for the nodes, if it lives.
+    fn post_kept(&self, failure: Option<Failure>) {
+        let alive = |t: &&Kept| t.until() > Timestamp::now();
+        match (self.known.node_token.as_ref().filter(alive), failure) {
+            (Some(token), _) => (self.post)(Ok(token.clone())),
+            (None, Some(failure)) => (self.post)(Err(failure)),
+            (None, None) => {}
+        }
+    }
+
+    /// A login that nobody took and that has no child is given back.
+    async fn after(&self, has_child: bool, ticket: &Result<Ticket, Failure>) {
+        let logged_in = matches!(*self.decision.borrow(), Decision::Login(_)) && !self.world.request.dry_run;
+        if !logged_in || has_child || self.took.load(Ordering::Acquire) > 0 || self.world.stop.asked() {
+            return;
+        }
+        if let Ok(ticket) = ticket
+            && let Ok(proven) = self.logins.get(ticket).await
+        {
+            self.logins.give_back(&proven).await;
+        }
+    }
+}

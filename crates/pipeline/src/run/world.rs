@@ -1,0 +1,215 @@
+//! What all edges of a run share: limits, deadlines, clients, the ledger. Nothing that belongs to one principal.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use config::{Service, Site};
+use credd_client::{Credd, CreddAddress, Identity};
+use credential::Principal;
+use jiff::SignedDuration;
+use kerberos::{Gss, Ticket};
+use state::State;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{CannotRun, Request, credds::Credds, login::at_least_a_second, tickets::Tickets};
+use crate::{
+    failure::{Failure, Stage},
+    ledger::Ledger,
+    plan::Policy,
+    retry::Budget,
+    stop::Stop,
+};
+
+/// Threads for GSSAPI, which blocks: enough for the logins of a large site, few enough to be nothing.
+const GSS_THREADS: usize = 8;
+
+/// Connections to one credd at a time: it handles them one after another anyway.
+const PER_CREDD: usize = 8;
+
+type CreddKey = (String, Principal, String);
+
+pub(crate) struct World {
+    pub(crate) request: Request,
+    pub(crate) state: State,
+    pub(crate) ledger: Ledger,
+    pub(crate) stop: Stop,
+    pub(crate) budget: Budget,
+    pub(crate) gss: Gss,
+    pub(crate) tickets: Tickets,
+    pub(crate) credds: Credds,
+    pub(crate) kerberos_deadline: Duration,
+    pub(crate) node_token_life: Duration,
+    pub(crate) ssh_limits: distribute::Limits,
+    pub(crate) gate: distribute::Gate,
+    pub(crate) stores: AtomicU64,
+    pub(crate) files_written: AtomicU64,
+    renew_before: Duration,
+    vault: config::Vault,
+    vault_concurrency: usize,
+    tls: Arc<tls::ClientConfig>,
+    vaults: Mutex<HashMap<String, Result<vault_client::Client, Failure>>>,
+    clients: Mutex<HashMap<CreddKey, Arc<Credd>>>,
+    all_credds: Arc<Semaphore>,
+    each_credd: Mutex<HashMap<String, Arc<Semaphore>>>,
+    credd_options: credd_client::Options,
+    uids: BTreeMap<String, u32>,
+}
+
+impl World {
+    pub(crate) async fn new(
+        site: &Site,
+        state: State,
+        request: Request,
+        ledger: Ledger,
+        stop: Stop,
+    ) -> Result<Self, CannotRun> {
+        let trust = tls::Trust {
+            system: true,
+            ca_file: site.vault.ca_file.clone(),
+            ca_dir: site.vault.ca_dir.clone(),
+            name: site.vault.certificate_name.clone(),
+        };
+        let budget = Budget::default();
+        let gss = Gss::new(GSS_THREADS);
+        let kerberos_deadline = at_least_a_second(site.timeouts.kerberos);
+        let credd_options = credd_client::Options::default();
+        let ssh_limits = distribute::Limits {
+            total: at_least_a_second(site.timeouts.push),
+            ..Default::default()
+        };
+        Ok(Self {
+            request,
+            state,
+            ledger,
+            budget,
+            tickets: Tickets::new(gss.clone(), kerberos_deadline, budget, stop.clone()),
+            stop,
+            gss,
+            credds: Credds::new(credd_options.clone()),
+            kerberos_deadline,
+            node_token_life: site.node_token_lifetime,
+            ssh_limits,
+            gate: distribute::Gate::new(site.limits.per_node, site.limits.node_concurrency),
+            stores: AtomicU64::new(0),
+            files_written: AtomicU64::new(0),
+            renew_before: site.renew_before,
+            vault: site.vault.clone(),
+            vault_concurrency: site.limits.vault_concurrency,
+            tls: tls::client_config(&trust).map_err(CannotRun::Trust)?,
+            vaults: Mutex::default(),
+            clients: Mutex::default(),
+            all_credds: Arc::new(Semaphore::new(site.limits.credd_concurrency)),
+            each_credd: Mutex::default(),
+            credd_options,
+            uids: go_uids(site).await,
+        })
+    }
+
+    pub(crate) fn policy(&self, service: &Service) -> Policy {
+        let signed = |d: Duration| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX);
+        Policy {
+            renew_before: signed(self.renew_before),
+            node_minimum: signed(service.min_token_lifetime),
+        }
+    }
+
+    /// The client of a Vault server, shared by its services: one connection pool, one limit.
+    pub(crate) fn vault(&self, server: &str) -> Result<vault_client::Client, Failure> {
+        let mut vaults = self.vaults.lock().unwrap_or_else(PoisonError::into_inner);
+        vaults
+            .entry(server.to_owned())
+            .or_insert_with(|| self.new_vault(server))
+            .clone()
+    }
+
+    fn new_vault(&self, server: &str) -> Result<vault_client::Client, Failure> {
+        let failed =
+            |e: &vault_client::Error| Failure::new(Stage::Configuration, server.to_owned(), e, false);
+        let parsed: vault_client::Server = server.parse().map_err(|e| failed(&e))?;
+        let mut options = vault_client::Options::new(parsed, self.tls.clone());
+        options.alias.clone_from(&self.vault.alias);
+        options.concurrency = self.vault_concurrency;
+        vault_client::Client::new(options).map_err(|e| failed(&e))
+    }
+
+    pub(crate) fn vault_requests(&self) -> u64 {
+        let vaults = self.vaults.lock().unwrap_or_else(PoisonError::into_inner);
+        vaults
+            .values()
+            .flatten()
+            .map(vault_client::Client::requests)
+            .sum()
+    }
+
+    /// The client for one credd as one principal: two services of one robot share its session, two robots never do.
+    pub(crate) fn credd(&self, address: &CreddAddress, service: &Service, ticket: &Ticket) -> Arc<Credd> {
+        let key = (
+            address.name().to_owned(),
+            service.principal.clone(),
+            service.account.clone(),
+        );
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients
+            .entry(key)
+            .or_insert_with(|| {
+                let identity = Identity {
+                    ticket: ticket.clone(),
+                    gss: self.gss.clone(),
+                    user: service.account.clone(),
+                };
+                Arc::new(Credd::new(address.clone(), identity, self.credd_options.clone()))
+            })
+            .clone()
+    }
+
+    /// A place at the credd first, then one in the process, so that a full credd takes no places from others.
+    pub(crate) async fn credd_permit(&self, name: &str) -> [Option<OwnedSemaphorePermit>; 2] {
+        let own = self
+            .each_credd
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(PER_CREDD)))
+            .clone();
+        // The semaphores are never closed; an error would mean no limit, not no work.
+        let own = own.acquire_owned().await.ok();
+        let all = self.all_credds.clone().acquire_owned().await.ok();
+        [own, all]
+    }
+
+    /// The account's UID on the nodes.
+    pub(crate) fn uid(&self, service: &Service) -> Result<u32, Failure> {
+        service.uid.or_else(|| self.uids.get(&service.account).copied()).ok_or_else(|| {
+            Failure::text(
+                Stage::Configuration,
+                "uid-unknown",
+                service.account.clone(),
+                "the UID of this account on the nodes is not known; set desiredUIDOverride in its role, or let \
+                 dbLocation name the Go service's database that has it",
+            )
+        })
+    }
+
+    /// A state that cannot be written loses nothing but work: the next run asks the peers again.
+    pub(crate) fn remember<E: std::error::Error>(&self, written: Result<(), E>) {
+        if let Err(error) = written {
+            tracing::error!(%error, "what happened could not be written down; the next run will do it again");
+        }
+    }
+}
+
+async fn go_uids(site: &Site) -> BTreeMap<String, u32> {
+    let Some(db) = &site.db_location else {
+        return BTreeMap::new();
+    };
+    if !db.exists() || site.services.iter().all(|s| s.uid.is_some()) {
+        return BTreeMap::new();
+    }
+    state::go_uids(db).await.unwrap_or_else(|error| {
+        tracing::warn!(db = %db.display(), %error, "no UIDs were read from the Go service's database");
+        BTreeMap::new()
+    })
+}
