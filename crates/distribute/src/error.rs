@@ -130,7 +130,7 @@ pub enum Error {
         "{node} does not let {account} in: tried {}, it accepts {}{}",
         words(offered),
         words(accepted),
-        hint(account, offered)
+        hint(account, offered, accepted)
     )]
     AuthRefused {
         /// The node.
@@ -281,16 +281,21 @@ fn words<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn hint(account: &str, offered: &[Method]) -> String {
+fn hint(account: &str, offered: &[Method], accepted: &[String]) -> String {
     let mut hint = String::new();
-    if offered.contains(&Method::Gssapi) {
+    // Where the server does not take the method at all, the account's files are not to blame.
+    let judged = |method: Method| {
+        offered.contains(&method)
+            && (accepted.is_empty() || accepted.iter().any(|name| name == method.as_str()))
+    };
+    if judged(Method::Gssapi) {
         hint.push_str(&format!(
-            "; for Kerberos ~{account}/.k5login on the node must name the principal"
+            "; for Kerberos ~{account}/.k5login there must name the principal"
         ));
     }
-    if offered.contains(&Method::PublicKey) {
+    if judged(Method::PublicKey) {
         hint.push_str(&format!(
-            "; for a key ~{account}/.ssh/authorized_keys on the node must hold its public half"
+            "; for a key ~{account}/.ssh/authorized_keys there must hold its public half"
         ));
     }
     hint

@@ -76,11 +76,16 @@ impl Gate {
     }
 }
 
+/// How many left-over files are remembered per account: a node that breaks more often than that has other troubles.
+const MAX_LITTER: usize = 32;
+
 /// What sessions to one node share.
 pub(crate) struct AtNode {
     places: Arc<Semaphore>,
     failure: Mutex<Option<(Instant, Error)>>,
     accepts: Mutex<Option<Method>>,
+    /// Temporary files of sessions that broke, by account: removed by its next session here.
+    litter: Mutex<HashMap<String, Vec<String>>>,
     /// Held by the one session that finds out what the node accepts: a connection that asks and leaves counts
     /// against us at sshd (PerSourcePenalties), so one asks for all.
     pub(crate) asking: tokio::sync::Mutex<()>,
@@ -92,6 +97,7 @@ impl AtNode {
             places: Arc::new(Semaphore::new(places)),
             failure: Mutex::default(),
             accepts: Mutex::default(),
+            litter: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         }
     }
@@ -113,6 +119,18 @@ impl AtNode {
     /// The method that worked here last.
     pub(crate) fn accepts(&self) -> Option<Method> {
         *lock(&self.accepts)
+    }
+
+    pub(crate) fn litter(&self, account: &str, path: String) {
+        let mut litter = lock(&self.litter);
+        let paths = litter.entry(account.to_owned()).or_default();
+        if paths.len() < MAX_LITTER {
+            paths.push(path);
+        }
+    }
+
+    pub(crate) fn take_litter(&self, account: &str) -> Vec<String> {
+        lock(&self.litter).remove(account).unwrap_or_default()
     }
 
     pub(crate) fn remember(&self, method: Option<Method>) {
@@ -189,5 +207,17 @@ mod tests {
         first.node.failed(&refused);
         drop(first);
         waiting.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn litter_is_handed_to_the_accounts_next_session_only() {
+        let gate = Gate::default();
+        let pass = gate.enter("n", 22).await.unwrap();
+        for index in 0..100 {
+            pass.node.litter("a", format!("/tmp/{index}"));
+        }
+        assert!(pass.node.take_litter("b").is_empty());
+        assert_eq!(pass.node.take_litter("a").len(), MAX_LITTER);
+        assert!(pass.node.take_litter("a").is_empty());
     }
 }

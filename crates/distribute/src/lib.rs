@@ -92,3 +92,24 @@ pub async fn place(
     .instrument(span)
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sessions run as tasks of their own, on any thread.
+    #[test]
+    fn a_session_can_be_spawned() {
+        fn spawnable<T: Send>(_: impl Fn() -> T) {}
+        let (gate, limits) = (Gate::default(), Limits::default());
+        let login = Login::PublicKey { key: "key".into() };
+        let node = Node {
+            host: "n".into(),
+            port: 22,
+            user: "u".into(),
+            known_hosts: vec![],
+            login,
+        };
+        spawnable(|| place(&gate, &node, &[], Mode::Verify, &limits));
+    }
+}

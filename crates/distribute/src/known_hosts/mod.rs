@@ -16,6 +16,8 @@ use std::{
 };
 
 use entry::{Entry, Line, Marker};
+
+use crate::dial;
 pub use verdict::{Place, Verdict};
 
 /// No `known_hosts` file of a site comes near it; a bigger one is refused instead of read.
@@ -75,27 +77,28 @@ impl KnownHosts {
                 .iter()
                 .filter(move |(_, entry)| entry.marker == marker)
         };
+        let kind = entry::kind_of(key).unwrap_or("?");
+        let shown = format!("{} {}", dial::clip(kind), verdict::fingerprint(key));
         if let Some((at, _)) = of(Marker::Revoked).find(|(_, entry)| entry.key == key) {
             return Verdict::Revoked {
                 at: at.clone(),
-                shown: verdict::fingerprint(key),
+                shown,
             };
         }
         if let Some((at, _)) = of(Marker::None).find(|(_, entry)| entry.key == key) {
             return Verdict::Known { at: at.clone() };
         }
-        let kind = entry::kind_of(key).unwrap_or("?");
         let same_kind = of(Marker::None).find(|(_, entry)| entry.kind == kind);
         if let Some((at, entry)) = same_kind.or_else(|| of(Marker::None).next()) {
             return Verdict::Changed {
                 at: at.clone(),
                 known: format!("{} {}", entry.kind, verdict::fingerprint(&entry.key)),
-                shown: format!("{kind} {}", verdict::fingerprint(key)),
+                shown,
             };
         }
         Verdict::Unknown {
             looked_at: self.looked_at.clone(),
-            shown: format!("{kind} {}", verdict::fingerprint(key)),
+            shown,
             authority: of(Marker::CertAuthority).next().map(|(at, _)| at.clone()),
             malformed: self.malformed.iter().take(5).cloned().collect(),
         }

@@ -53,7 +53,7 @@ pub enum Verdict {
     Revoked {
         /// The line that revokes it.
         at: Place,
-        /// Fingerprint of the key.
+        /// Type and fingerprint of the key.
         shown: String,
     },
     /// A file could not be read, so nothing can be said. Never taken for an empty file.

@@ -51,7 +51,7 @@ pub(crate) async fn place_file<S: Sftp>(
             uid,
         });
     }
-    let temp = format!("{}/{temp}", if directory == "/" { "" } else { directory });
+    let temp = beside(directory, temp);
     let uid = write_beside(sftp, file, directory, &temp).await?;
     if let Err(fault) = sftp.replace(&temp, &file.path).await {
         discard(sftp, &temp, &fault).await;
@@ -262,6 +262,15 @@ async fn discard<S: Sftp>(sftp: &mut S, temp: &str, after: &Fault) {
     if !after.ends_the_session() && sftp.remove(temp).await.is_err() {
         tracing::warn!(file = temp, "a temporary file could not be removed from the node");
     }
+}
+
+/// Where the temporary file of a destination is, if the destination can be one.
+pub(crate) fn temp_path(path: &str, temp: &str) -> Option<String> {
+    split(path).ok().map(|(directory, _)| beside(directory, temp))
+}
+
+fn beside(directory: &str, temp: &str) -> String {
+    format!("{}/{temp}", if directory == "/" { "" } else { directory })
 }
 
 /// Directory and name of a destination.

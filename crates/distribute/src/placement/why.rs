@@ -17,7 +17,7 @@ pub(super) fn plain(fault: Fault, path: &str, doing: &'static str) -> Failed {
         Fault::NoSuchFile => FileError::Refused {
             path,
             doing,
-            said: "it is not there any more".into(),
+            said: "no such file".into(),
         },
         Fault::NoSpace => FileError::Refused {
             path,
@@ -38,11 +38,21 @@ pub(super) async fn not_created<S: Sftp>(sftp: &mut S, file: &File, directory: &
     let path = file.path.clone();
     let directory_name = directory.to_owned();
     match fault {
-        Fault::NoSuchFile => FileError::NoSuchDirectory {
-            path,
-            directory: directory_name,
-        }
-        .into(),
+        // OpenSSH says "no such file" for a file in the directory's place, too.
+        Fault::NoSuchFile => match sftp.stat(directory).await {
+            Ok(attrs) if attrs.kind == Kind::Directory => plain(fault, directory, "create a file in"),
+            Ok(_) => FileError::NotADirectory {
+                path,
+                directory: directory_name,
+            }
+            .into(),
+            Err(fault) if fault.ends_the_session() => Failed::Session(fault),
+            Err(_) => FileError::NoSuchDirectory {
+                path,
+                directory: directory_name,
+            }
+            .into(),
+        },
         Fault::PermissionDenied => FileError::PermissionDenied {
             path: directory_name,
             doing: "create files in",

@@ -16,7 +16,7 @@ use crate::{
     gate::AtNode,
     key::Key,
     known_hosts::KnownHosts,
-    placement::{Failed, Fault, Sftp, place_file},
+    placement::{Failed, Fault, Sftp, place_file, temp_path},
 };
 
 /// What a session is to do, and until when.
@@ -28,6 +28,7 @@ pub(crate) struct Job {
     pub(crate) limits: Limits,
     /// The end of it all.
     pub(crate) ends: Instant,
+    pub(crate) at_node: Arc<AtNode>,
 }
 
 impl Job {
@@ -75,11 +76,12 @@ pub(crate) async fn run(
         mode,
         limits: *limits,
         ends,
+        at_node: Arc::clone(&pass.node),
     };
     let report = match &node.login {
         Login::Gssapi { ticket, gss } => with_ticket(&job, ticket, gss).await,
         Login::PublicKey { key } => with_keys(&job, std::slice::from_ref(key)).await,
-        Login::Auto { kerberos, keys } => auto(&job, &pass.node, kerberos.as_ref(), keys).await,
+        Login::Auto { kerberos, keys } => auto(&job, kerberos.as_ref(), keys).await,
     };
     if let Err(error) = &report {
         pass.node.failed(error);
@@ -110,26 +112,23 @@ async fn with_keys(job: &Job, paths: &[PathBuf]) -> Result<Report, Error> {
 /// Finds out what the node accepts, once for all sessions to it, and goes that way.
 async fn auto(
     job: &Job,
-    at_node: &AtNode,
     kerberos: Option<&(kerberos::Ticket, kerberos::Gss)>,
     keys: &[PathBuf],
 ) -> Result<Report, Error> {
     let only = match (kerberos, keys.is_empty()) {
         (None, false) => Some(Method::PublicKey),
         (None, true) => return Err(job.refused(Vec::new(), Vec::new())),
-        (Some(_), _) => at_node.accepts(),
+        (Some(_), _) => job.at_node.accepts(),
     };
     match (only, kerberos) {
         (Some(Method::PublicKey), _) if !keys.is_empty() => match with_keys(job, keys).await {
             // The node may have changed its mind, or accept different things of different accounts: ask.
-            Err(Error::AuthRefused { .. }) if kerberos.is_some() => at_node.remember(None),
+            Err(Error::AuthRefused { .. }) if kerberos.is_some() => job.at_node.remember(None),
             done => return done,
         },
         (Some(Method::Gssapi), Some((ticket, gss))) => match with_ticket(job, ticket, gss).await {
-            Err(Error::AuthRefused { accepted, .. })
-                if !keys.is_empty() && names(&accepted, Method::PublicKey) =>
-            {
-                return both_tried(with_keys(job, keys).await);
+            Err(error) if !keys.is_empty() && keys_may_do(&error) => {
+                return both_tried(&error, with_keys(job, keys).await);
             }
             done => return done,
         },
@@ -138,21 +137,20 @@ async fn auto(
     let Some((ticket, gss)) = kerberos else {
         return with_keys(job, keys).await;
     };
-    ask(job, at_node, ticket, gss, keys).await
+    ask(job, ticket, gss, keys).await
 }
 
 async fn ask(
     job: &Job,
-    at_node: &AtNode,
     ticket: &kerberos::Ticket,
     gss: &kerberos::Gss,
     keys: &[PathBuf],
 ) -> Result<Report, Error> {
-    let asking = at_node.asking.lock().await;
-    if at_node.accepts().is_some() {
+    let asking = job.at_node.asking.lock().await;
+    if job.at_node.accepts().is_some() {
         // Another session found out while this one waited.
         drop(asking);
-        return Box::pin(auto(job, at_node, Some(&(ticket.clone(), gss.clone())), keys)).await;
+        return Box::pin(auto(job, Some(&(ticket.clone(), gss.clone())), keys)).await;
     }
     let mut session = start_russh(job).await?;
     let deadline = Deadline::new(job.limits.auth, job.ends);
@@ -161,14 +159,14 @@ async fn ask(
     if names(&accepted, Method::Gssapi) {
         match session.gssapi(job, ticket, gss, deadline).await {
             Ok(()) => {
-                at_node.remember(Some(Method::Gssapi));
+                job.at_node.remember(Some(Method::Gssapi));
                 drop(asking);
                 return session.work(job, Method::Gssapi, deadline).await;
             }
-            Err(Error::AuthRefused { .. } | Error::GssFailed { .. }) if by_key => {
+            Err(error) if by_key && keys_may_do(&error) => {
                 session.end().await;
                 drop(asking);
-                return both_tried(with_keys(job, keys).await);
+                return both_tried(&error, with_keys(job, keys).await);
             }
             Err(error) => return Err(error),
         }
@@ -181,7 +179,7 @@ async fn ask(
         }
         return Err(job.refused(offered, accepted));
     }
-    at_node.remember(Some(Method::PublicKey));
+    job.at_node.remember(Some(Method::PublicKey));
     drop(asking);
     with_keys(job, keys).await
 }
@@ -190,20 +188,34 @@ fn names(accepted: &[String], method: Method) -> bool {
     accepted.iter().any(|name| name == method.as_str())
 }
 
+/// Whether a Kerberos login failed in a way that leaves keys worth trying.
+fn keys_may_do(error: &Error) -> bool {
+    match error {
+        Error::AuthRefused { accepted, .. } => names(accepted, Method::PublicKey),
+        Error::GssFailed { .. } => true,
+        _ => false,
+    }
+}
+
 /// A refusal of the keys names the ticket too, where that was tried before.
-fn both_tried(report: Result<Report, Error>) -> Result<Report, Error> {
+fn both_tried(before: &Error, report: Result<Report, Error>) -> Result<Report, Error> {
+    let reason = std::error::Error::source(before).map(ToString::to_string);
+    tracing::warn!(error = %before, reason, "Kerberos did not do; keys were tried");
     report.map_err(|error| match error {
         Error::AuthRefused {
             node,
             account,
             accepted,
             ..
-        } => Error::AuthRefused {
-            node,
-            account,
-            offered: vec![Method::Gssapi, Method::PublicKey],
-            accepted,
-        },
+        } => {
+            let offered = vec![Method::Gssapi, Method::PublicKey];
+            Error::AuthRefused {
+                node,
+                account,
+                offered,
+                accepted,
+            }
+        }
         other => other,
     })
 }
@@ -233,9 +245,27 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| job.protocol(Stage::Connect, format!("a thread of mtk ended early: {error}")))
 }
 
+/// Temporary files begin like this, and go on with 128 random bits: in a directory everybody may write to nobody can
+/// stand in their way.
+const TEMP_PREFIX: &str = ".mtk-";
+
+/// Removes what a broken session of this account may have left here.
+async fn clear_litter<S: Sftp>(sftp: &mut S, job: &Job) {
+    if job.mode != Mode::Write {
+        return;
+    }
+    for path in job.at_node.take_litter(&job.node.user) {
+        sftp.set_deadline(Deadline::new(job.limits.per_file, job.ends).at);
+        if sftp.remove(&path).await.is_ok() {
+            tracing::info!(file = path, "removed the temporary file of a broken session");
+        }
+    }
+}
+
 /// Works on the files, one after another, over an SFTP session of either transport.
 pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed, FileError>> {
     let mut lost: Option<String> = None;
+    clear_litter(sftp, job).await;
     let mut results = Vec::with_capacity(job.files.len());
     for file in job.files.iter() {
         let path = file.path.clone();
@@ -248,7 +278,7 @@ pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed,
         }
         let deadline = Deadline::new(job.limits.per_file, job.ends);
         sftp.set_deadline(deadline.at);
-        let temp = format!(".mtk-{:032x}", rand::random::<u128>());
+        let temp = format!("{TEMP_PREFIX}{:032x}", rand::random::<u128>());
         let result = place_file(sftp, file, job.mode, &temp)
             .await
             .map_err(|failed| match failed {
@@ -269,6 +299,12 @@ pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed,
                     FileError::SessionLost { path, why }
                 }
             });
+        if lost.is_some() && job.mode == Mode::Write {
+            // It may be there or not; whoever comes next looks.
+            if let Some(path) = temp_path(&file.path, &temp) {
+                job.at_node.litter(&job.node.user, path);
+            }
+        }
         match &result {
             Ok(landed) => tracing::debug!(file = file.path, placed = ?landed.placed, "file looked after"),
             Err(error) => tracing::debug!(file = file.path, %error, "file not placed"),

@@ -6,14 +6,18 @@
 mod raw;
 mod sftp;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{Shutdown, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use ssh2::{ErrorCode, MethodType};
 
 use super::{Job, algorithms, work};
 use crate::{
-    Error, KeyFault, Method, Report, Stage, Transport, Verdict,
+    Error, FileError, KeyFault, Landed, Method, Report, Stage, Transport, Verdict,
     dial::{Deadline, Link, clip},
     key::Key,
     known_hosts::KnownHosts,
@@ -21,6 +25,9 @@ use crate::{
 
 /// How much longer than every deadline of its own a session may take before its socket is shut down.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long, in milliseconds, a session may take to say goodbye.
+const PARTING: u32 = 500;
 
 /// The whole session after the banner. `deadline` is for the key exchange.
 pub(super) async fn run(
@@ -52,41 +59,71 @@ pub(super) async fn run(
 
 fn session(
     job: &Job,
-    socket: std::net::TcpStream,
+    socket: TcpStream,
     hosts: &KnownHosts,
     keys: &[(PathBuf, Key)],
     deadline: Deadline,
     server: String,
 ) -> Result<Report, Error> {
-    let at = |stage, deadline| move |error: ssh2::Error| broken(job, stage, deadline, &error);
-    let mut session = ssh2::Session::new().map_err(at(Stage::KeyExchange, deadline))?;
-    prefer(&session, hosts).map_err(at(Stage::KeyExchange, deadline))?;
-    session.set_timeout(millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::KeyExchange))?);
+    let mut session =
+        ssh2::Session::new().map_err(|error| broken(job, Stage::KeyExchange, deadline, &error))?;
+    let line = socket
+        .try_clone()
+        .map_err(|error| job.protocol(Stage::KeyExchange, error.to_string()))?;
     session.set_tcp_stream(socket);
-    session.handshake().map_err(at(Stage::KeyExchange, deadline))?;
-    let verdict = match session.host_key() {
-        Some((key, _)) => hosts.judge(key),
-        None => return Err(job.protocol(Stage::KeyExchange, "it showed no host key")),
-    };
-    if !matches!(verdict, Verdict::Known { .. }) {
-        return Err(job.not_trusted(verdict));
+    let files = trust(job, &mut session, hosts, deadline).and_then(|()| {
+        let deadline = Deadline::new(job.limits.auth, job.ends);
+        log_in(job, &session, keys, deadline)?;
+        place_files(job, &session, &line, deadline)
+    });
+    if files.is_ok() {
+        session.set_timeout(PARTING);
+        let _ = session.disconnect(None, "", None);
     }
-    let deadline = Deadline::new(job.limits.auth, job.ends);
-    log_in(job, &session, keys, deadline)?;
-    session.set_timeout(millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::Sftp))?);
-    let sftp = session.sftp().map_err(|error| no_sftp(job, deadline, &error))?;
-    let mut sftp = sftp::Session::new(session.clone(), sftp);
-    let results = work(&mut sftp, job).now_or_never();
-    let files = results.ok_or_else(|| job.protocol(Stage::Files, "a blocking call did not block"))?;
-    drop(sftp);
-    session.set_timeout(1000);
-    let _ = session.disconnect(None, "", None);
+    // What is dropped now would say goodbye again and wait for an answer.
+    let _ = line.shutdown(Shutdown::Both);
     Ok(Report {
-        files,
+        files: files?,
         method: Method::PublicKey,
         transport: Transport::Libssh2,
         server,
     })
+}
+
+/// Key exchange and host key.
+fn trust(
+    job: &Job,
+    session: &mut ssh2::Session,
+    hosts: &KnownHosts,
+    deadline: Deadline,
+) -> Result<(), Error> {
+    let failed = |error: ssh2::Error| broken(job, Stage::KeyExchange, deadline, &error);
+    prefer(session, hosts).map_err(failed)?;
+    session.set_timeout(millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::KeyExchange))?);
+    session.handshake().map_err(failed)?;
+    let verdict = match session.host_key() {
+        Some((key, _)) => hosts.judge(key),
+        None => return Err(job.protocol(Stage::KeyExchange, "it showed no host key")),
+    };
+    match verdict {
+        Verdict::Known { .. } => Ok(()),
+        verdict => Err(job.not_trusted(verdict)),
+    }
+}
+
+fn place_files(
+    job: &Job,
+    session: &ssh2::Session,
+    line: &TcpStream,
+    deadline: Deadline,
+) -> Result<Vec<Result<Landed, FileError>>, Error> {
+    session.set_timeout(millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::Sftp))?);
+    let sftp = session
+        .sftp()
+        .map_err(|error| no_sftp(job, line, deadline, &error))?;
+    let mut sftp = sftp::Session::new(session.clone(), sftp, line);
+    let results = work(&mut sftp, job).now_or_never();
+    results.ok_or_else(|| job.protocol(Stage::Files, "a blocking call did not block"))
 }
 
 /// Known host keys first, and nothing that rests on SHA-1 or CBC, which libssh2 would still take.
@@ -154,14 +191,28 @@ fn refusal(job: &Job, path: &std::path::Path, deadline: Deadline, error: &ssh2::
     }
 }
 
-fn no_sftp(job: &Job, deadline: Deadline, error: &ssh2::Error) -> Error {
-    match broken(job, Stage::Sftp, deadline, error) {
-        Error::Protocol { node, detail, .. } | Error::Negotiation { node, detail } => Error::SftpMissing {
+/// libssh2 says "disconnected" for a channel that was closed, too: whether the line still stands tells them apart.
+fn no_sftp(job: &Job, line: &TcpStream, deadline: Deadline, error: &ssh2::Error) -> Error {
+    let missing = |detail: &str| {
+        let (node, account) = (job.node.host.clone(), job.node.user.clone());
+        Error::SftpMissing {
             node,
-            account: job.node.user.clone(),
-            detail,
-        },
+            account,
+            detail: detail.to_owned(),
+        }
+    };
+    match broken(job, Stage::Sftp, deadline, error) {
+        Error::Protocol { detail, .. } | Error::Negotiation { detail, .. } => missing(&detail),
+        Error::Disconnected { .. } if stands(line) => missing("what runs as SFTP server ended"),
         other => other,
+    }
+}
+
+/// libssh2 leaves the socket non-blocking, so this does not wait.
+fn stands(line: &TcpStream) -> bool {
+    match line.peek(&mut [0]) {
+        Ok(bytes) => bytes > 0,
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
     }
 }
 

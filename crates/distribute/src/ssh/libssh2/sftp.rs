@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
     path::Path,
     time::Instant,
 };
@@ -26,22 +27,24 @@ pub(super) const CONNECTION_GONE: [i32; 7] = [
     libssh2_sys::LIBSSH2_ERROR_CHANNEL_CLOSED,
 ];
 
-pub(super) struct Session {
+pub(super) struct Session<'a> {
     // Dropped first: what they hold lies in the session.
     sftp: ssh2::Sftp,
     /// A second SFTP channel, opened when something is to be replaced or measured: ssh2 hides the first one's pointer.
     extensions: Option<Extensions>,
     session: ssh2::Session,
+    line: &'a TcpStream,
     deadline: Instant,
     broken: bool,
 }
 
-impl Session {
-    pub(super) fn new(session: ssh2::Session, sftp: ssh2::Sftp) -> Self {
+impl<'a> Session<'a> {
+    pub(super) fn new(session: ssh2::Session, sftp: ssh2::Sftp, line: &'a TcpStream) -> Self {
         Self {
             sftp,
             extensions: None,
             session,
+            line,
             deadline: Instant::now(),
             broken: false,
         }
@@ -64,8 +67,8 @@ impl Session {
     fn note<T>(&mut self, answer: Result<T, Fault>) -> Result<T, Fault> {
         if answer.as_ref().is_err_and(Fault::ends_the_session) {
             self.broken = true;
-            // What is dropped from here on tries to say goodbye first.
-            self.session.set_timeout(200);
+            // What is dropped from here on would say goodbye first and wait for an answer.
+            let _ = self.line.shutdown(Shutdown::Both);
         }
         answer
     }
@@ -110,7 +113,7 @@ impl Session {
     }
 }
 
-impl Sftp for Session {
+impl Sftp for Session<'_> {
     type Handle = ssh2::File;
 
     fn set_deadline(&mut self, at: Instant) {
@@ -217,6 +220,7 @@ pub(super) fn refused(code: i32) -> Fault {
 pub(super) fn lost(code: i32, text: &str) -> Fault {
     match code {
         libssh2_sys::LIBSSH2_ERROR_TIMEOUT => Fault::Timeout,
+        code if CONNECTION_GONE.contains(&code) => Fault::Lost("the server closed the connection".to_owned()),
         _ => Fault::Lost(clip(text)),
     }
 }

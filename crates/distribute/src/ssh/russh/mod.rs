@@ -6,6 +6,7 @@ use std::{
     borrow::Cow,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use russh::{
@@ -25,6 +26,9 @@ use crate::{
     dial::{Cut, Deadline, Link, clip},
     known_hosts::KnownHosts,
 };
+
+/// How long a session may take to end.
+const PARTING: Duration = Duration::from_millis(500);
 
 /// A connection whose host key is the known one.
 pub(super) struct Session {
@@ -242,14 +246,19 @@ impl Session {
         match sftp::Session::start(channel, job.limits.total).await {
             Ok(session) => Ok(session),
             Err(_) if self.handle.is_closed() => Err(self.gone(job, Stage::Sftp)),
-            Err(error) => Err(missing(error.to_string())),
+            Err(_) => Err(missing(
+                "what runs as SFTP server ended or said something else".into(),
+            )),
         }
     }
 
-    /// Says goodbye. Nobody waits for an answer, and nobody waits long to say it.
+    /// Says goodbye and lets russh's task end, so that sshd logs an orderly leave; but nobody waits long for that.
     pub(super) async fn end(self) {
-        let goodbye = self.handle.disconnect(Disconnect::ByApplication, "", "");
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), goodbye).await;
+        let goodbye = async {
+            let _ = self.handle.disconnect(Disconnect::ByApplication, "", "").await;
+            let _ = self.handle.await;
+        };
+        let _ = tokio::time::timeout(PARTING, goodbye).await;
     }
 }
 

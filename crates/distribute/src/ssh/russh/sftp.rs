@@ -186,6 +186,10 @@ fn fault(error: Error) -> Fault {
         Error::Status(status) => refused(&status),
         Error::Timeout => Fault::Timeout,
         Error::Limited(said) => Fault::Failure(clip(&said)),
+        // The library says no more than that its task is gone.
+        Error::UnexpectedBehavior(said) if said == "sender dropped" => {
+            Fault::Lost("the server ended the SFTP session or broke its protocol".to_owned())
+        }
         Error::IO(_) | Error::UnexpectedPacket | Error::UnexpectedBehavior(_) => {
             Fault::Lost(clip(&error.to_string()))
         }
