@@ -4,6 +4,8 @@
 //! Rust, and then install what the rest of the workspace needs ([`prerequisites`]).
 
 pub mod bed;
+pub mod consumers;
 pub mod http;
 pub mod prerequisites;
 pub mod site;
+pub mod tools;

@@ -21,7 +21,7 @@ use super::layout::Layout;
 use super::parts::Parts;
 use super::servers::Servers;
 use super::{
-    Cache, certs, control, files, htvault, issuer, kdc, ldap, nodes, pool, process, root, run, vault,
+    Cache, certs, commands, files, htvault, issuer, kdc, ldap, nodes, pool, process, root, run, vault,
 };
 use crate::site::{self, VAULT, VAULT_ADMIN_PORT};
 
@@ -118,10 +118,10 @@ fn supervise(layout: &Layout) -> Result<ExitCode> {
     };
     match start(layout, &servers, &say) {
         Ok(()) => {
-            let listener = control::listen(layout)?;
+            let listener = commands::listen(layout)?;
             say("ready");
             layout.mark("ready", "")?;
-            control::serve(layout, &servers, &listener)
+            commands::serve(layout, &servers, &listener)
         }
         Err(error) => {
             layout.mark("failed", &format!("{error:#}"))?;

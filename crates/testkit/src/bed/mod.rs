@@ -7,6 +7,7 @@
 pub mod answers;
 pub mod cache;
 pub mod certs;
+mod commands;
 pub mod control;
 pub mod files;
 pub mod hash;
