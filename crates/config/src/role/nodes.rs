@@ -133,8 +133,10 @@ impl<'t> RoleReader<'_, 't> {
 
     pub(super) fn ssh(&mut self) -> Ssh {
         let mut ssh = self.shared.ssh.clone();
+        let mut origin = Origin::Default;
         if let Some((text, setting)) = self.text("sshOptions") {
             self.apply_ssh_options(&text, &setting, &mut ssh);
+            origin = setting.origin.clone();
             self.keep("sshOptions", text, setting.origin);
         }
         let show = |paths: &[PathBuf]| {
@@ -151,7 +153,7 @@ impl<'t> RoleReader<'_, 't> {
             show(&ssh.known_hosts),
             show(&ssh.identity_files),
         );
-        self.keep("ssh", shown, Origin::Default);
+        self.keep("ssh", shown, origin);
         ssh
     }
 
