@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::{
-    bed::{Cache, Layout, control::Control, htvault, kdc, nodes, pool, vault},
+    bed::{Cache, Control, Layout, htvault, nodes, pool},
     site::{REALM, Service},
 };
 
@@ -24,12 +24,15 @@ pub struct TestBed {
 pub fn bed() -> &'static TestBed {
     static BED: OnceLock<TestBed> = OnceLock::new();
     BED.get_or_init(|| {
-        let dir = PathBuf::from(std::env::var_os("MTK_BED").expect("run inside a test bed: cargo xtask test"));
+        let dir =
+            PathBuf::from(std::env::var_os("MTK_BED").expect("run inside a test bed: cargo xtask test"));
         let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
-        let cache = Cache { dir: dir.parent().unwrap().parent().unwrap().to_path_buf() };
+        let cache = Cache {
+            dir: dir.parent().unwrap().parent().unwrap().to_path_buf(),
+        };
         let layout = Layout::new(&cache, &name).unwrap();
         assert_eq!(layout.dir, dir);
-        let control = Control::of(&layout);
+        let control = Control::here().unwrap();
         TestBed { dir, layout, control }
     })
 }
@@ -40,7 +43,12 @@ pub fn top_token(access_point: &str, account: &str, service: &str) -> (String, S
     let path = bed().oauth_file(access_point, account, &format!("{service}.top"));
     let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let json: Value = serde_json::from_slice(&text).unwrap();
-    let field = |key: &str| json[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", path.display())).to_owned();
+    let field = |key: &str| {
+        json[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {key} in {}", path.display()))
+            .to_owned()
+    };
     (field("vault_token"), field("vault_url"))
 }
 
@@ -55,7 +63,9 @@ impl TestBed {
     }
 
     pub fn oauth_file(&self, access_point: &str, account: &str, file: &str) -> PathBuf {
-        pool::credentials(&self.layout, access_point).join(account).join(file)
+        pool::credentials(&self.layout, access_point)
+            .join(account)
+            .join(file)
     }
 
     /// A path below a node's /tmp, from outside the node.
@@ -65,13 +75,13 @@ impl TestBed {
     }
 
     pub fn seal(&self) {
-        vault::seal(&self.layout).unwrap();
+        self.control.seal().unwrap();
     }
 
     pub fn unseal(&self) {
-        vault::unseal(&self.layout).unwrap();
+        self.control.unseal().unwrap();
         let until = Instant::now() + Duration::from_secs(20);
-        while vault::call(&self.layout, "GET", "sys/mounts", None).is_err() {
+        while self.control.vault("GET", "sys/mounts", None).is_err() {
             assert!(Instant::now() < until, "Vault did not come back after unsealing");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -80,37 +90,53 @@ impl TestBed {
     /// Whose login a Vault token is, as Vault says.
     pub fn alias_of(&self, token: &str) -> String {
         let body = json!({ "token": token });
-        let answer = vault::call(&self.layout, "POST", "auth/token/lookup", Some(&body)).unwrap();
+        let answer = self
+            .control
+            .vault("POST", "auth/token/lookup", Some(body))
+            .unwrap();
         answer["data"]["meta"]["user"].as_str().unwrap().to_owned()
     }
 
     /// Takes a robot's refresh token out of Vault until the guard is dropped.
-    pub fn take_secret(&'static self, issuer: &'static str, account: &'static str, role: &'static str) -> impl Drop {
+    pub fn take_secret(
+        &'static self,
+        issuer: &'static str,
+        account: &'static str,
+        role: &'static str,
+    ) -> impl Drop {
         let credkey = format!("{account}/managedtokens/mtk.mtk.test");
         htvault::forget(&self.layout, issuer, role, &credkey).unwrap();
         Mend::by(move || htvault::onboard(&self.layout, issuer, role, account, &credkey).unwrap())
     }
 
     fn kadmin(&self, query: &str) {
-        let output = self.layout.chroot("kadmin.local").args(["-r", REALM, "-q", query]).output().unwrap();
-        assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = self
+            .layout
+            .chroot("kadmin.local")
+            .args(["-r", REALM, "-q", query])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{query}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
-    fn new_principal(&self, name: &str, file: &str) -> PathBuf {
-        kdc::add(&self.layout, &[(name.to_owned(), file.to_owned())]).unwrap();
-        self.keytab(file)
+    pub fn keytab_of(&self, name: &str, file: &str) -> PathBuf {
+        self.control.add_principal(name, file).unwrap()
     }
 
     /// A principal whose key the KDC has since changed.
     pub fn principal_with_stale_keytab(&self, name: &str) -> PathBuf {
-        let keytab = self.new_principal(name, "stale");
+        let keytab = self.keytab_of(name, "stale");
         self.kadmin(&format!("change_password -randkey {name}"));
         keytab
     }
 
     /// A keytab of a principal that is no more.
     pub fn keytab_of_deleted_principal(&self, name: &str) -> PathBuf {
-        let keytab = self.new_principal(name, "gone");
+        let keytab = self.keytab_of(name, "gone");
         self.kadmin(&format!("delete_principal -force {name}"));
         keytab
     }
@@ -231,7 +257,10 @@ impl Drop for Stopped {
                 let until = Instant::now() + Duration::from_secs(60);
                 // a zombie of the old one has no command line and is not found
                 while !daemon(access_point, "condor_credd").is_some_and(|_| answers(access_point)) {
-                    assert!(Instant::now() < until, "the credd of {access_point} did not come back");
+                    assert!(
+                        Instant::now() < until,
+                        "the credd of {access_point} did not come back"
+                    );
                     std::thread::sleep(Duration::from_millis(200));
                 }
             }
@@ -245,7 +274,13 @@ fn answers(access_point: &str) -> bool {
     Path::new(&socket).exists() && {
         let mut ping = bed().layout.chroot("condor_ping");
         ping.env("CONDOR_CONFIG", format!("/etc/condor/{access_point}.conf"));
-        ping.args(["-type", "CREDD", "-name", &format!("{access_point}.mtk.test"), "DC_NOP"]);
+        ping.args([
+            "-type",
+            "CREDD",
+            "-name",
+            &format!("{access_point}.mtk.test"),
+            "DC_NOP",
+        ]);
         output_ok(&mut ping)
     }
 }

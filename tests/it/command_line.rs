@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    bed::{Frozen, bed, terminate},
+    bed::{Frozen, terminate},
     mtk::Operator,
 };
 
@@ -19,8 +19,16 @@ fn a_second_mtk_says_who_holds_the_lock() {
     first.wait_with_output().unwrap();
     drop(frozen);
     assert_eq!(second.code, Some(3), "{}", second.stderr);
-    assert!(second.stderr.contains(&pid), "the holder is not named: {}", second.stderr);
-    assert_eq!(operator.mtk(&["run"]).code, Some(0), "the lock outlived its holder");
+    assert!(
+        second.stderr.contains(&pid),
+        "the holder is not named: {}",
+        second.stderr
+    );
+    assert_eq!(
+        operator.mtk(&["run"]).code,
+        Some(0),
+        "the lock outlived its holder"
+    );
 }
 
 #[test]
@@ -36,7 +44,10 @@ fn wrong_usage_and_wrong_configuration_are_two() {
 #[test]
 fn the_json_form_of_the_configuration_means_the_same() {
     let yaml = Operator::new();
-    let json = bed().dir.join("managedTokens.json");
+    let text = std::fs::read_to_string(&yaml.config).unwrap();
+    let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let json = yaml.path().join("managedTokens.json");
+    std::fs::write(&json, value.to_string()).unwrap();
     let shown = |config: &std::path::Path| {
         let output = std::process::Command::new(crate::mtk::binary())
             .arg("--config")
@@ -44,13 +55,22 @@ fn the_json_form_of_the_configuration_means_the_same() {
             .args(["config", "show", "--output", "json"])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         value["services"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|s| format!("{} {} {} {} {}", s["experiment"], s["role"], s["principal"], s["nodes"], s["uid"]))
+            .map(|s| {
+                format!(
+                    "{} {} {} {} {}",
+                    s["experiment"], s["role"], s["principal"], s["nodes"], s["uid"]
+                )
+            })
             .collect::<Vec<_>>()
     };
     assert_eq!(shown(&yaml.config), shown(&json));
@@ -62,10 +82,18 @@ fn a_misspelt_key_in_a_role_stops_that_service_only() {
     let report = operator.run(&[]);
     assert_eq!(report.ran.code, Some(1));
     for edge in report.edges() {
-        let expected = if edge.experiment == "nova" { "failed" } else { "done" };
+        let expected = if edge.experiment == "nova" {
+            "failed"
+        } else {
+            "done"
+        };
         assert_eq!(edge.outcome, expected, "{edge:#?}");
     }
-    let nova: Vec<_> = report.edges().into_iter().filter(|e| e.experiment == "nova").collect();
+    let nova: Vec<_> = report
+        .edges()
+        .into_iter()
+        .filter(|e| e.experiment == "nova")
+        .collect();
     assert_eq!(nova.len(), 1);
     let text = nova[0].failure["text"].as_str().unwrap();
     assert!(text.contains("acount") && text.contains("account"), "{text}");

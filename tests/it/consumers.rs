@@ -9,7 +9,7 @@ use crate::{bed::bed, mtk::Operator};
 #[test]
 fn the_credmon_makes_bearer_tokens_from_what_was_stored() {
     let operator = Operator::new();
-    operator.run(&[]).all(&["done"]);
+    operator.run(&[]).all(&["done", "fresh"]);
     let until = Instant::now() + Duration::from_secs(90);
     for ap in ACCESS_POINTS {
         for service in SERVICES {
@@ -33,21 +33,29 @@ fn the_credmon_makes_bearer_tokens_from_what_was_stored() {
 #[test]
 fn htgettoken_reads_a_bearer_token_with_only_the_pushed_file() {
     let operator = Operator::new();
-    operator.run(&[]).all(&["done"]);
+    operator.run(&[]).all(&["done", "fresh"]);
     for node in NODES {
         for service in SERVICES {
             let token = bed().htgettoken(node.server, &service);
-            assert_eq!(claims(token.trim())["sub"], service.account, "{} on {}", service.condor, node.name);
+            assert_eq!(
+                claims(token.trim())["sub"],
+                service.account,
+                "{} on {}",
+                service.condor,
+                node.name
+            );
         }
     }
 }
 
 fn now() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64
 }
 
+#[track_caller]
 fn claims(token: &str) -> serde_json::Value {
-    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-    let payload = token.split('.').nth(1).unwrap_or_else(|| panic!("no JWT: {} characters", token.len()));
-    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+    testkit::consumers::claims(token).unwrap_or_else(|| panic!("no JWT: {} characters", token.len()))
 }

@@ -14,13 +14,22 @@ fn fifty_services_at_once_into_one_credd() {
     let config = std::fs::read_to_string(bed().dir.join("bulk.yml")).unwrap();
     let operator = Operator::with(&config);
     let report = operator.report(&["refresh", "--output", "json", "--credd", "ap1.mtk.test"]);
-    report.all(&["done"]);
+    report.all(&["done", "fresh"]);
     assert_eq!(report.traffic("stores"), u64::from(site::BULK));
     let mut tokens = BTreeSet::new();
     for robot in site::bulk() {
         let (token, url) = top_token("ap1", &robot.name, "dune_production");
-        assert!(url.contains(&format!("/dune/{}:production", robot.credkey())), "{url} is not {}'s", robot.name);
-        assert_eq!(bed().alias_of(&token), robot.credkey(), "{}'s file holds somebody else's token", robot.name);
+        assert!(
+            url.contains(&format!("/dune/{}:production", robot.credkey())),
+            "{url} is not {}'s",
+            robot.name
+        );
+        assert_eq!(
+            bed().alias_of(&token),
+            robot.credkey(),
+            "{}'s file holds somebody else's token",
+            robot.name
+        );
         assert!(tokens.insert(token));
     }
 }
@@ -34,7 +43,7 @@ fn a_robot_mapped_to_another_user_stores_nothing() {
             "userPrincipalOverride: mapped/managedtokens/mtk.mtk.test@{}\n        keytabPathOverride: {}\n        \
              account: mu2epro",
             site::REALM,
-            bed().keytab("mapped").display()
+            bed().keytab_of("mapped/managedtokens/mtk.mtk.test", "mapped").display()
         ),
     )
     .run(&["--experiment", "mu2e", "--role", "production"]);

@@ -42,7 +42,10 @@ impl Operator {
     /// With the bed's configuration, changed. The change must change something.
     pub fn changed(from: &str, to: &str) -> Self {
         let text = std::fs::read_to_string(bed().dir.join("managedTokens.yml")).unwrap();
-        assert!(text.contains(from), "the bed's configuration has no {from:?}:\n{text}");
+        assert!(
+            text.contains(from),
+            "the bed's configuration has no {from:?}:\n{text}"
+        );
         Self::with(&text.replace(from, to))
     }
 
@@ -72,7 +75,11 @@ impl Operator {
     }
 
     pub fn start(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// `mtk run --output json` and its report.
@@ -102,7 +109,11 @@ pub fn binary() -> PathBuf {
     }
     let exe = std::env::current_exe().unwrap();
     let path = exe.ancestors().nth(2).unwrap().join("mtk");
-    assert!(path.exists(), "{} is not built: cargo build -p mtk", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build -p mtk",
+        path.display()
+    );
     path
 }
 
@@ -112,8 +123,9 @@ pub struct Report {
     pub json: Value,
 }
 
-/// One edge of a report.
+/// One edge of a report; what no test asks for is shown when one fails.
 #[derive(Debug, Clone)]
+#[expect(dead_code, reason = "shown by Debug when a test fails")]
 pub struct Edge {
     pub experiment: String,
     pub role: String,
@@ -129,8 +141,12 @@ pub struct Edge {
 
 impl Report {
     pub fn of(ran: Ran) -> Self {
-        let json = serde_json::from_str(&ran.stdout)
-            .unwrap_or_else(|e| panic!("no report ({e}), exit {:?}:\n{}\n{}", ran.code, ran.stdout, ran.stderr));
+        let json = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| {
+            panic!(
+                "no report ({e}), exit {:?}:\n{}\n{}",
+                ran.code, ran.stdout, ran.stderr
+            )
+        });
         Self { ran, json }
     }
 
@@ -140,7 +156,9 @@ impl Report {
         for service in self.json["services"].as_array().unwrap() {
             for edge in service["edges"].as_array().unwrap() {
                 let target = &edge["target"];
-                let place = ["vault", "credd", "node", "collectors"].iter().map(|k| text(target, k));
+                let place = ["vault", "credd", "node", "collectors"]
+                    .iter()
+                    .map(|k| text(target, k));
                 edges.push(Edge {
                     experiment: text(service, "experiment"),
                     role: text(service, "role"),
@@ -162,14 +180,20 @@ impl Report {
     }
 
     pub fn failed(&self) -> Vec<Edge> {
-        self.edges().into_iter().filter(|e| e.outcome == "failed").collect()
+        self.edges()
+            .into_iter()
+            .filter(|e| e.outcome == "failed")
+            .collect()
     }
 
     /// Every edge is as wanted; anything else is shown whole.
     #[track_caller]
     pub fn all(&self, outcomes: &[&str]) {
-        let other: Vec<Edge> =
-            self.edges().into_iter().filter(|e| !outcomes.contains(&e.outcome.as_str())).collect();
+        let other: Vec<Edge> = self
+            .edges()
+            .into_iter()
+            .filter(|e| !outcomes.contains(&e.outcome.as_str()))
+            .collect();
         assert!(other.is_empty(), "{other:#?}\n{}", self.ran.stderr);
         assert!(!self.edges().is_empty());
     }
@@ -177,12 +201,19 @@ impl Report {
     /// Exactly the edges that `expected` picks have failed, each with one of the kinds; all others are fresh.
     #[track_caller]
     pub fn only_failed(&self, expected: impl Fn(&Edge) -> bool, kinds: &[&str]) {
-        assert!(self.edges().iter().any(&expected), "no edge is expected to fail: {:#?}", self.edges());
+        assert!(
+            self.edges().iter().any(&expected),
+            "no edge is expected to fail: {:#?}",
+            self.edges()
+        );
         for edge in self.edges() {
             if expected(&edge) {
                 assert_eq!(edge.outcome, "failed", "should have failed: {edge:#?}");
                 let kind = edge.failure["kind"].as_str().unwrap();
-                assert!(kinds.contains(&kind), "failed as {kind}, not as {kinds:?}: {edge:#?}");
+                assert!(
+                    kinds.contains(&kind),
+                    "failed as {kind}, not as {kinds:?}: {edge:#?}"
+                );
             } else {
                 assert!(
                     ["done", "fresh", "trusted"].contains(&edge.outcome.as_str()),

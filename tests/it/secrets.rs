@@ -12,7 +12,12 @@ use crate::{
 fn nothing_printed_at_trace_level_is_a_secret() {
     let operator = Operator::new();
     let mut printed = Vec::new();
-    for args in [&["-vvv", "run"][..], &["-vvv", "run"], &["-vvv", "run", "--output", "json"], &["-vvv", "status"]] {
+    for args in [
+        &["-vvv", "run"][..],
+        &["-vvv", "run"],
+        &["-vvv", "run", "--output", "json"],
+        &["-vvv", "status"],
+    ] {
         let output = operator.command(args).env("MTK_LOG", "trace").output().unwrap();
         printed.extend(output.stdout);
         printed.extend(output.stderr);
@@ -20,12 +25,19 @@ fn nothing_printed_at_trace_level_is_a_secret() {
     // and a run in which things fail
     bed().seal();
     let other = Operator::new();
-    let output = other.command(&["-vvv", "run"]).env("MTK_LOG", "trace").output().unwrap();
+    let output = other
+        .command(&["-vvv", "run"])
+        .env("MTK_LOG", "trace")
+        .output()
+        .unwrap();
     bed().unseal();
     printed.extend(output.stdout);
     printed.extend(output.stderr);
     let text = String::from_utf8_lossy(&printed);
-    assert!(text.contains("TRACE") || text.contains("DEBUG"), "trace level was not heard:\n{text}");
+    assert!(
+        text.contains("TRACE") || text.contains("DEBUG"),
+        "trace level was not heard:\n{text}"
+    );
 
     let mut secrets: Vec<(String, Vec<u8>)> = Vec::new();
     for service in testkit::site::SERVICES {
@@ -66,7 +78,11 @@ fn mtk_runs_no_other_program() {
         .arg("run")
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     let trace = std::fs::read_to_string(&trace).unwrap();
     let calls: Vec<&str> = trace.lines().filter(|l| l.contains("execve")).collect();
     assert_eq!(calls.len(), 1, "{calls:#?}");
@@ -83,7 +99,10 @@ fn no_secret_is_in_argv_or_environment_and_no_core_can_be_dumped() {
     crate::bed::terminate(&child);
     child.wait_with_output().unwrap();
     drop(frozen);
-    let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();
+    let core = limits
+        .lines()
+        .find(|l| l.starts_with("Max core file size"))
+        .unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
     for file in walk(operator.path()) {
         assert!(file.exists());
@@ -92,7 +111,11 @@ fn no_secret_is_in_argv_or_environment_and_no_core_can_be_dumped() {
 
 /// The keys in an MIT keytab, version 2.
 fn keys_in(keytab: &[u8]) -> Vec<Vec<u8>> {
-    let number = |at: usize, n: usize| keytab[at..at + n].iter().fold(0usize, |v, b| v << 8 | usize::from(*b));
+    let number = |at: usize, n: usize| {
+        keytab[at..at + n]
+            .iter()
+            .fold(0usize, |v, b| v << 8 | usize::from(*b))
+    };
     let mut keys = Vec::new();
     let mut at = 2;
     while at + 4 <= keytab.len() {

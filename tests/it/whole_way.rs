@@ -14,11 +14,16 @@ fn node_file(node: &str, path: &str) -> (u32, u32, String) {
     use std::os::unix::fs::MetadataExt;
     let path = bed().node_path(node, path);
     let meta = std::fs::symlink_metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    (meta.uid(), meta.mode() & 0o7777, std::fs::read_to_string(&path).unwrap())
+    (
+        meta.uid(),
+        meta.mode() & 0o7777,
+        std::fs::read_to_string(&path).unwrap(),
+    )
 }
 
 #[test]
 fn every_service_gets_its_own_token_everywhere() {
+    site::NODES.iter().for_each(|node| bed().clean_node(node.server));
     let operator = Operator::new();
     let report = operator.run(&[]);
     report.all(&["done"]);
@@ -26,7 +31,10 @@ fn every_service_gets_its_own_token_everywhere() {
 
     // three requests a service, however many credds and nodes it has
     assert_eq!(report.traffic("vault_requests"), 3 * SERVICES.len() as u64);
-    assert_eq!(report.traffic("stores"), (SERVICES.len() * site::ACCESS_POINTS.len()) as u64);
+    assert_eq!(
+        report.traffic("stores"),
+        (SERVICES.len() * site::ACCESS_POINTS.len()) as u64
+    );
 
     for access_point in site::ACCESS_POINTS {
         let mut tokens = BTreeSet::new();
@@ -37,7 +45,11 @@ fn every_service_gets_its_own_token_everywhere() {
                 "{url} is not {}'s",
                 service.account
             );
-            assert!(tokens.insert(token), "two services share a token at {}", access_point.name);
+            assert!(
+                tokens.insert(token),
+                "two services share a token at {}",
+                access_point.name
+            );
         }
     }
     let mut by_service: BTreeMap<(&str, &str), String> = BTreeMap::new();
@@ -46,8 +58,9 @@ fn every_service_gets_its_own_token_everywhere() {
             let path = format!("/tmp/vt_u{}-{}", service.uid, service.condor);
             let (uid, mode, token) = node_file(node.server, &path);
             assert_eq!((uid, mode), (service.uid, 0o400), "{path} on {}", node.name);
-            let known =
-                by_service.entry((service.account, service.condor)).or_insert_with(|| token.clone());
+            let known = by_service
+                .entry((service.account, service.condor))
+                .or_insert_with(|| token.clone());
             assert_eq!(*known, token, "nodes hold different tokens of one service");
         }
         // two roles on one account: the default file is the first one's
@@ -61,12 +74,16 @@ fn every_service_gets_its_own_token_everywhere() {
 #[test]
 fn a_second_run_finds_nothing_due_and_asks_vault_nothing() {
     let operator = Operator::new();
-    operator.run(&[]).all(&["done"]);
+    operator.run(&[]).all(&["done", "fresh"]);
     let again = operator.run(&[]);
     again.all(&["fresh"]);
     assert_eq!(again.ran.code, Some(0));
     assert_eq!(
-        (again.traffic("vault_requests"), again.traffic("stores"), again.traffic("files_written")),
+        (
+            again.traffic("vault_requests"),
+            again.traffic("stores"),
+            again.traffic("files_written")
+        ),
         (0, 0, 0)
     );
     let said = operator.mtk(&["run"]);
@@ -79,20 +96,32 @@ fn a_second_run_finds_nothing_due_and_asks_vault_nothing() {
 #[test]
 fn what_was_lost_is_put_back() {
     let operator = Operator::new();
-    operator.run(&[]).all(&["done"]);
+    operator.run(&[]).all(&["done", "fresh"]);
     std::fs::remove_file(bed().node_path("key", "/tmp/vt_u50004-mu2e_production")).unwrap();
     let put_back = operator.run(&[]);
     assert_eq!(put_back.traffic("files_written"), 1);
-    assert_eq!(put_back.traffic("vault_requests"), 0, "the same token goes back to the node");
+    assert_eq!(
+        put_back.traffic("vault_requests"),
+        0,
+        "the same token goes back to the node"
+    );
     node_file("key", "/tmp/vt_u50004-mu2e_production");
 
     std::fs::remove_file(bed().oauth_file("ap2", "novapro", "nova_production.top")).unwrap();
     let stored_again = operator.run(&[]);
     assert_eq!(stored_again.ran.code, Some(0));
     top_token("ap2", "novapro", "nova_production");
-    let done: BTreeSet<String> =
-        stored_again.edges().into_iter().filter(|e| e.outcome == "done").map(|e| e.account).collect();
-    assert_eq!(done, BTreeSet::from(["novapro".to_owned()]), "only the service that lost something was worked on");
+    let done: BTreeSet<String> = stored_again
+        .edges()
+        .into_iter()
+        .filter(|e| e.outcome == "done")
+        .map(|e| e.account)
+        .collect();
+    assert_eq!(
+        done,
+        BTreeSet::from(["novapro".to_owned()]),
+        "only the service that lost something was worked on"
+    );
 }
 
 #[test]
@@ -100,16 +129,24 @@ fn a_dry_run_touches_nothing() {
     let operator = Operator::new();
     let planned = operator.run(&["--dry-run"]);
     assert_eq!(planned.ran.code, Some(0));
-    assert_eq!(planned.traffic("vault_requests") + planned.traffic("stores") + planned.traffic("files_written"), 0);
-    assert!(planned.edges().iter().any(|e| e.kind == "store" && e.outcome == "due"));
-    operator.run(&[]).all(&["done"]);
+    assert_eq!(
+        planned.traffic("vault_requests") + planned.traffic("stores") + planned.traffic("files_written"),
+        0
+    );
+    assert!(
+        planned
+            .edges()
+            .iter()
+            .any(|e| e.kind == "store" && e.outcome == "due")
+    );
+    operator.run(&[]).all(&["done", "fresh"]);
 }
 
 #[test]
 fn a_selection_is_kept_to() {
     let operator = Operator::new();
     let report = operator.run(&["--experiment", "mu2e", "--role", "production"]);
-    report.all(&["done"]);
+    report.all(&["done", "fresh"]);
     assert!(report.edges().iter().all(|e| e.account == "mu2epro"));
     let typo = operator.mtk(&["run", "--experiment", "mu3e"]);
     assert_eq!(typo.code, Some(2));
@@ -120,7 +157,7 @@ fn a_selection_is_kept_to() {
 fn status_knows_from_memory_alone() {
     let operator = Operator::new();
     assert_eq!(operator.mtk(&["status"]).code, Some(1), "nothing was ever stored");
-    operator.run(&[]).all(&["done"]);
+    operator.run(&[]).all(&["done", "fresh"]);
     let status = operator.mtk(&["status", "--output", "json"]);
     assert_eq!(status.code, Some(0), "{}\n{}", status.stdout, status.stderr);
     let json: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
@@ -131,9 +168,17 @@ fn status_knows_from_memory_alone() {
         let edges = service["edges"].as_array().unwrap();
         let credds: Vec<_> = edges.iter().filter(|e| e["kind"] == "credd").collect();
         assert_eq!(credds.len(), site::ACCESS_POINTS.len());
-        assert!(credds.iter().all(|e| days(e) > 27.9 && days(e) <= 28.0), "{edges:#?}");
-        let tokens = edges.iter().filter(|e| e["name"].as_str().unwrap().starts_with("/tmp/vt_u"));
-        assert!(tokens.into_iter().all(|e| days(e) > 6.9 && days(e) <= 7.0), "{edges:#?}");
+        assert!(
+            credds.iter().all(|e| days(e) > 27.9 && days(e) <= 28.0),
+            "{edges:#?}"
+        );
+        let tokens = edges
+            .iter()
+            .filter(|e| e["name"].as_str().unwrap().starts_with("/tmp/vt_u"));
+        assert!(
+            tokens.into_iter().all(|e| days(e) > 6.9 && days(e) <= 7.0),
+            "{edges:#?}"
+        );
     }
 }
 
@@ -141,13 +186,17 @@ fn status_knows_from_memory_alone() {
 fn the_state_holds_no_token_but_the_node_token_in_0600_files() {
     use std::os::unix::fs::MetadataExt;
     let operator = Operator::new();
-    operator.run(&[]).all(&["done"]);
+    operator.run(&[]).all(&["done", "fresh"]);
     let (long, _) = top_token("ap1", "dunepro", "dune_production");
     let mut files = 0;
     for entry in walk(&operator.state()) {
         files += 1;
         let bytes = std::fs::read(&entry).unwrap();
-        assert!(!contains(&bytes, long.as_bytes()), "a long token lies in {}", entry.display());
+        assert!(
+            !contains(&bytes, long.as_bytes()),
+            "a long token lies in {}",
+            entry.display()
+        );
         let mode = std::fs::metadata(&entry).unwrap().mode() & 0o777;
         assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", entry.display());
     }

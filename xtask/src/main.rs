@@ -1,7 +1,10 @@
 //! `cargo xtask`: what the workspace is built, tested and measured with.
 
+mod demo;
 mod prerequisites;
 mod say;
+mod steps;
+mod test;
 mod testbed;
 
 use std::process::ExitCode;
@@ -23,6 +26,10 @@ struct Arguments {
 enum Command {
     /// Install what building and testing want of this host, or name it
     Prerequisites(prerequisites::Arguments),
+    /// One token all the way on real servers, and the programs that use it
+    Demo(demo::Arguments),
+    /// Everything that must hold: what CI runs
+    Test(test::Arguments),
     /// Real servers in namespaces of their own
     Testbed(testbed::Arguments),
 }
@@ -30,6 +37,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Prerequisites(arguments) => prerequisites::run(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Test(arguments) => test::test(&arguments),
         Command::Testbed(arguments) => testbed::run(arguments),
     };
     done.unwrap_or_else(|error| {

@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::say;
+
 /// Runs steps one after another and remembers how long each took.
 #[derive(Default)]
 pub(crate) struct Steps(Vec<(String, Duration)>);
@@ -14,7 +16,7 @@ pub(crate) struct Steps(Vec<(String, Duration)>);
 impl Steps {
     /// Runs one step; its error carries its name.
     pub(crate) fn step<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        eprintln!("== {name}");
+        say::people(&format!("== {name}"));
         let began = Instant::now();
         let result = work().with_context(|| format!("the step \"{name}\" failed"));
         self.0.push((name.to_owned(), began.elapsed()));
@@ -24,14 +26,16 @@ impl Steps {
     /// The times, a line each.
     pub(crate) fn print(&self) {
         for (name, took) in &self.0 {
-            eprintln!("{:>7.1} s  {name}", took.as_secs_f64());
+            say::people(&format!("{:>7.1} s  {name}", took.as_secs_f64()));
         }
     }
 }
 
 /// Runs a command to its end; a failure names it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {:?}", command.get_program()))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {:?}", command.get_program()))?;
     if !status.success() {
         bail!("{command:?} ended with {status}");
     }

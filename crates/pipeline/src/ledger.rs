@@ -121,9 +121,10 @@ impl Ledger {
         };
         let edge = edge.clone();
         drop(services);
+        // The report says the same to whoever asked; this is for those who read logs.
         match &edge.failure {
-            Some(failure) => {
-                tracing::warn!(service = %name, peer = %failure.peer, stage = ?failure.stage, error = %failure.text, "edge failed");
+            Some(f) => {
+                tracing::info!(service = %name, peer = %f.peer, stage = ?f.stage, error = %f.text, "edge failed");
             }
             None => {
                 tracing::info!(service = %name, outcome = ?edge.outcome, edge = ?edge.target, "edge ended")

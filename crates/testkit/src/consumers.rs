@@ -2,24 +2,64 @@
 
 use std::{path::Path, process::Command};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+
 use crate::site::{Service, VAULT};
 
 /// The real htgettoken on a node, as the service's account, with nothing but the pushed file: no ticket, no browser.
 /// The bearer token comes on standard output.
 pub fn htgettoken(node_root: &Path, service: &Service) -> Command {
-    let Service { uid, condor, role, .. } = service;
+    let Service {
+        uid, condor, role, ..
+    } = service;
     let credkey = service.account().credkey();
     let mut command = Command::new("chroot");
     command
         .arg(format!("--userspec={uid}:100"))
         .arg(node_root)
         .arg("htgettoken")
-        .args(["--vaultserver", VAULT.name, "--issuer", service.issuer(), "--role", role])
-        .args(["--credkey", &credkey, "--vaulttokenfile", &format!("/tmp/vt_u{uid}-{condor}")])
-        .args(["--nooidc", "--nokerberos", "--nossh", "--quiet", "--outfile", "/dev/stdout"])
+        .args([
+            "--vaultserver",
+            VAULT.name,
+            "--issuer",
+            service.issuer(),
+            "--role",
+            role,
+        ])
+        .args([
+            "--credkey",
+            &credkey,
+            "--vaulttokenfile",
+            &format!("/tmp/vt_u{uid}-{condor}"),
+        ])
+        .args([
+            "--nooidc",
+            "--nokerberos",
+            "--nossh",
+            "--quiet",
+            "--outfile",
+            "/dev/stdout",
+        ])
         .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", "/tmp")
         .env("LC_ALL", "C.UTF-8");
     command
+}
+
+/// What a bearer token says of itself, unverified; `None` if it is not a JWT.
+pub fn claims(token: &str) -> Option<serde_json::Value> {
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_read() {
+        let claims = claims("e30.eyJzdWIiOiJkdW5lcHJvIn0.x").unwrap();
+        assert_eq!(claims["sub"], "dunepro");
+        assert!(super::claims("x").is_none() && super::claims("a.#.b").is_none());
+    }
 }

@@ -25,7 +25,7 @@ enum Sign {
     Program(&'static str),
     /// A file.
     File(&'static str),
-    /// `python3 -m` this module.
+    /// A module of Python.
     Module(&'static str),
     /// A library of LLVM.
     Libclang,
@@ -58,7 +58,7 @@ const fn file(path: &'static str, package: &'static str, purpose: For) -> Prereq
 }
 
 /// All of them.
-pub const ALL: [Prerequisite; 19] = [
+pub const ALL: [Prerequisite; 20] = [
     program("unshare", "util-linux", For::Bed),
     program("nsenter", "util-linux", For::Bed),
     program("mmdebstrap", "mmdebstrap", For::Bed),
@@ -86,6 +86,7 @@ pub const ALL: [Prerequisite; 19] = [
         purpose: For::Build,
     },
     program("strace", "strace", For::Tests),
+    program("faketime", "faketime", For::Tests),
 ];
 
 impl Prerequisite {
@@ -93,7 +94,12 @@ impl Prerequisite {
         match self.sign {
             Sign::Program(name) => in_path(name),
             Sign::File(path) => Path::new(path).exists(),
-            Sign::Module(name) => quiet(Command::new("python3").args(["-m", name, "--version"])),
+            // looked for, not started: pip takes half a second to say its version
+            Sign::Module(name) => {
+                let find =
+                    "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)";
+                quiet(Command::new("python3").args(["-c", find, name]))
+            }
             Sign::Libclang => libclang(),
         }
     }

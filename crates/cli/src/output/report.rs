@@ -1,7 +1,7 @@
 //! The summary of a run, by service.
 
 use jiff::Timestamp;
-use pipeline::{Edge, Outcome, Report, ServiceReport, Target, span};
+use pipeline::{Edge, Failure, Outcome, Report, ServiceReport, Target, span};
 
 use super::table::align;
 
@@ -13,23 +13,38 @@ pub(crate) fn text(report: &Report) -> String {
         out.push_str(&heading(service));
         let rows: Vec<Vec<String>> = service.edges.iter().map(|e| row(e, now)).collect();
         out.push_str(&align(&rows, "  "));
-        for edge in &service.edges {
-            if let Some(failure) = &edge.failure {
-                let again = if failure.retryable {
-                    "may pass by itself"
-                } else {
-                    "needs somebody"
-                };
-                out.push_str(&format!(
-                    "  ! {}: {} ({}, {}; tried {}x, again at the next run)\n",
-                    failure.peer, failure.text, failure.kind, again, failure.attempts
-                ));
-            }
-        }
+        out.push_str(&failures(service));
         out.push('\n');
     }
     out.push_str(&last_line(report));
     out
+}
+
+/// Each failure once, however many edges it cost.
+fn failures(service: &ServiceReport) -> String {
+    let mut said: Vec<&Failure> = Vec::new();
+    for failure in service.edges.iter().filter_map(|e| e.failure.as_ref()) {
+        if !said.contains(&failure) {
+            said.push(failure);
+        }
+    }
+    let line = |f: &&Failure| {
+        let again = if f.retryable {
+            "may pass by itself"
+        } else {
+            "needs somebody"
+        };
+        let tries = if f.attempts == 1 {
+            "tried once".to_owned()
+        } else {
+            format!("tried {} times", f.attempts)
+        };
+        format!(
+            "  ! {}: {} [{}; {again}; {tries}, again at the next run]\n",
+            f.peer, f.text, f.kind
+        )
+    };
+    said.iter().map(line).collect()
 }
 
 fn heading(service: &ServiceReport) -> String {

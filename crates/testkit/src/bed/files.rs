@@ -64,7 +64,7 @@ fn head(layout: &Layout) -> String {
          dbLocation: {dir}/state/managed-tokens.db\n\
          defaultRoleFileDestinationTemplate: \"/tmp/jobsub_default_role_{{{{.Experiment}}}}_{{{{.DesiredUID}}}}\"\n\
          fileCopierOptions: \"--perms --chmod=u=r,go=\"\n\
-         sshOptions: \"-o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=/dev/null\"\n\
+         sshOptions: \"-o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=/dev/null -o IdentityFile={identity}\"\n\
          minTokenLifetime: 3d\n\
          disableNotifications: true\n\
          devEnvironmentLabel: test\n\
@@ -73,6 +73,7 @@ fn head(layout: &Layout) -> String {
         vault = site::VAULT.name,
         collector = site::COLLECTOR.name,
         known_hosts = layout.known_hosts().display(),
+        identity = super::nodes::client_key_path(layout).display(),
     )
 }
 

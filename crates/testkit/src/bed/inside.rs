@@ -177,7 +177,7 @@ fn start(layout: &Layout, servers: &Servers, say: &(dyn Fn(&str) + Sync)) -> Res
             .collect()
     });
     if !failed.is_empty() {
-        bail!("{}", failed.join("\n"));
+        bail!("{}\nlogs: {}", failed.join("\n"), layout.logs().display());
     }
     let text = serde_json::to_string_pretty(&describe(layout, servers))?;
     fs::write(layout.bed_json(), text + "\n").context("cannot write bed.json")
