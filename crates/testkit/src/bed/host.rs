@@ -144,10 +144,13 @@ impl Bed {
                 } else {
                     "is not ready after 240 s"
                 };
+                let path = layout.log("bed");
+                let log = fs::read_to_string(&path).unwrap_or_default();
+                let last = log.trim_end().lines().next_back().unwrap_or("(empty)");
                 bail!(
-                    "the test bed {} {why}; its log: {}",
+                    "the test bed {} {why}; its log: {}\n{last}",
                     layout.name,
-                    layout.log("bed").display()
+                    path.display()
                 );
             }
             std::thread::sleep(Duration::from_millis(50));
