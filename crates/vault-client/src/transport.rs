@@ -7,7 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -215,13 +215,14 @@ impl Transport {
             .get::<Patience>()
             .map_or(Duration::from_secs(10), |p| p.0);
         let limit = patience.saturating_add(self.dial.connect_timeout);
+        let begun = Instant::now();
         let mut counted = Counted {
             counter: &self.sent,
             sent: true,
         };
         let answer = tokio::time::timeout(limit, async {
-            let answer = http.execute(outgoing).await.map_err(|e| failure(&e, limit))?;
-            bounded(answer, limit).await
+            let answer = http.execute(outgoing).await.map_err(|e| failure(&e, begun))?;
+            bounded(answer, begun).await
         })
         .await
         .unwrap_or(Err(Failure::Timeout(limit)));
@@ -249,7 +250,7 @@ impl rustify::client::Client for Transport {
     }
 }
 
-async fn bounded(mut answer: reqwest::Response, limit: Duration) -> Result<Response<Vec<u8>>, Failure> {
+async fn bounded(mut answer: reqwest::Response, begun: Instant) -> Result<Response<Vec<u8>>, Failure> {
     let announced = answer.content_length().unwrap_or(0);
     if announced > MAX_BODY as u64 {
         return Err(Failure::TooLarge);
@@ -257,7 +258,7 @@ async fn bounded(mut answer: reqwest::Response, limit: Duration) -> Result<Respo
     // with room from the start, the body does not move and leave tokens behind; it is wiped on every way out
     let room = usize::try_from(announced).unwrap_or(0).max(16 * 1024);
     let mut body = Zeroizing::new(Vec::with_capacity(room));
-    while let Some(chunk) = answer.chunk().await.map_err(|e| failure(&e, limit))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|e| failure(&e, begun))? {
         if body.len() + chunk.len() > MAX_BODY {
             return Err(Failure::TooLarge);
         }
@@ -284,7 +285,7 @@ pub(crate) fn deepest(error: &dyn StdError) -> String {
     crate::answer::clean(&deepest.to_string(), &[])
 }
 
-fn failure(error: &reqwest::Error, limit: Duration) -> Failure {
+fn failure(error: &reqwest::Error, begun: Instant) -> Failure {
     if error.is_connect() {
         return match certificate(error) {
             Some(text) => Failure::Certificate(text),
@@ -293,7 +294,8 @@ fn failure(error: &reqwest::Error, limit: Duration) -> Failure {
         };
     }
     if error.is_timeout() {
-        return Failure::Timeout(limit);
+        // before our own deadline: HTTP/2's pings got no answer
+        return Failure::Timeout(begun.elapsed());
     }
     if error.is_builder() {
         return Failure::Setup(deepest(error));
@@ -305,17 +307,21 @@ fn failure(error: &reqwest::Error, limit: Duration) -> Failure {
 fn certificate(error: &reqwest::Error) -> Option<String> {
     let mut next: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(cause) = next {
-        // io::Error hides what it wraps from `source` of the level above
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        let tls = cause
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) = tls {
-            return tls.map(|tls| crate::answer::clean(&tls.to_string(), &[]));
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            let about = matches!(
+                tls,
+                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
+            );
+            return about.then(|| crate::answer::clean(&tls.to_string(), &[]));
         }
-        next = cause.source();
+        // what an io::Error wraps is not its `source` but beside it, and they are nested
+        next = match cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+        {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
     }
     None
 }
