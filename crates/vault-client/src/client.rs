@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use credential::{BearerToken, Lifetime, LongToken, NODE_TOKEN_LIMIT, NodeToken, Principal, VaultToken};
+use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT, Principal, VaultToken};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use rustify::{Endpoint, client::Client as _, errors::ClientError};
@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     Doing, Error, SecretPath, Server,
-    answer::{Auth, Envelope, clean},
+    answer::{Envelope, clean},
     endpoints::{Dress, KerberosLogin, ReadCreds, kerberos_mount},
+    grant::{self, Bearer, Child, Login, Lookup, Of},
     refusal::{Asked, refusal},
     transport::{Failure, Patience, Transport},
 };
@@ -84,58 +85,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Client({})", self.0.shown)
     }
-}
-
-/// What a login gave.
-#[derive(Debug, Clone)]
-pub struct Login {
-    /// The token at the root of a tree.
-    pub token: LongToken,
-    /// Names the token to an operator without being it.
-    pub accessor: String,
-    /// From the moment the login was begun, for what was granted.
-    pub lifetime: Lifetime,
-    /// What the server had to remark.
-    pub warnings: Vec<String>,
-}
-
-/// What an exchange gave.
-#[derive(Debug, Clone)]
-pub struct Child {
-    /// A token that may become a file. Its lifetime is already cut to its parent's.
-    pub token: NodeToken,
-    /// Names the token to an operator without being it.
-    pub accessor: String,
-    /// What the server had to remark, for instance that it cut the life.
-    pub warnings: Vec<String>,
-}
-
-/// A bearer token and when it ends, if anybody says so.
-#[derive(Debug, Clone)]
-pub struct Bearer {
-    /// The token.
-    pub token: BearerToken,
-    /// The earlier of what the server says and what the token itself says.
-    pub expires: Option<Timestamp>,
-    /// What the server had to remark, for instance that refreshing failed lately.
-    pub warnings: Vec<String>,
-}
-
-/// What a token says of itself (vault.md 3.5). Its metadata, which may hold a refresh token, is left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lookup {
-    /// Life left by the server's clock. For a child this may be more than it has: it dies with its parent.
-    pub ttl: SignedDuration,
-    /// The life it was granted.
-    pub creation_ttl: SignedDuration,
-    /// Where it was made.
-    pub path: String,
-    /// Whether it is the root of a tree.
-    pub orphan: bool,
-    /// What it may do.
-    pub policies: Vec<String>,
-    /// Names the token to an operator without being it.
-    pub accessor: String,
 }
 
 impl Client {
@@ -225,47 +174,8 @@ impl Client {
             header: (header::AUTHORIZATION, &header),
         };
         let envelope = self.ask(KerberosLogin { mount: mount.clone() }, &call).await?;
-        let warnings = self.warnings(&call, envelope.warnings);
-        let auth = envelope
-            .auth
-            .ok_or_else(|| self.bad(Doing::Login, "it has no auth"))?;
-        if auth.client_token.is_empty() && auth.mfa_requirement.is_some() {
-            return Err(Error::MfaRequired {
-                server: self.0.shown.clone(),
-                mount,
-            });
-        }
-        self.check_identity(&auth, expected)?;
-        if auth.lease_duration <= 0 {
-            return Err(self.bad(Doing::Login, "the token has no life"));
-        }
-        let lifetime = Lifetime::new(now, SignedDuration::from_secs(auth.lease_duration));
-        let token = LongToken::new(taken(auth.client_token)).map_err(|e| self.bad(Doing::Login, e))?;
-        Ok(Login {
-            token,
-            accessor: auth.accessor,
-            lifetime,
-            warnings,
-        })
-    }
-
-    fn check_identity(&self, auth: &Auth, expected: &Principal) -> Result<(), Error> {
-        let metadata = auth.metadata.as_ref();
-        let part = |key: &str| {
-            metadata
-                .and_then(|m| m.get(key))
-                .map(String::as_str)
-                .unwrap_or_default()
-        };
-        let (user, domain) = (part("user"), part("domain"));
-        if (user, domain) == (expected.name(), expected.realm()) {
-            return Ok(());
-        }
-        Err(Error::WrongIdentity {
-            server: self.0.shown.clone(),
-            expected: expected.to_string(),
-            got: clean(&format!("{user}@{domain}"), &[]),
-        })
+        let warnings = self.warnings(&call, &envelope);
+        grant::login(self.of(&call), envelope, warnings, &mount, expected, now)
     }
 
     /// Exchanges a token for a child that lives `ttl` and may become a file. It dies with its parent, so its
@@ -295,30 +205,8 @@ impl Client {
         };
         let call = self.with_token(Doing::Child, "auth/token/create", parent);
         let envelope = self.ask(request, &call).await?;
-        let warnings = self.warnings(&call, envelope.warnings);
-        let auth = envelope
-            .auth
-            .ok_or_else(|| self.bad(Doing::Child, "it has no auth"))?;
-        let granted = auth.lease_duration;
-        if granted <= 0 {
-            return Err(self.bad(Doing::Child, "the token has no life"));
-        }
-        // by what was granted, not by what of it the parent leaves: the server counts so too
-        if granted > seconds {
-            return Err(Error::TooLongLived {
-                server: self.0.shown.clone(),
-                seconds: granted,
-                asked: seconds,
-            });
-        }
-        let lifetime = Lifetime::new(now, SignedDuration::from_secs(granted)).within(parent_life);
-        let token =
-            NodeToken::new(taken(auth.client_token), lifetime).map_err(|e| self.bad(Doing::Child, e))?;
-        Ok(Child {
-            token,
-            accessor: auth.accessor,
-            warnings,
-        })
+        let warnings = self.warnings(&call, &envelope);
+        grant::child(self.of(&call), envelope, warnings, seconds, parent_life, now)
     }
 
     /// Reads the bearer token of `path`, with at least `minimum_seconds` to live (the server takes 10 at least).
@@ -347,29 +235,8 @@ impl Client {
                 &call,
             )
             .await?;
-        let warnings = self.warnings(&call, envelope.warnings);
-        let bad = |what: &'static str| self.bad(Doing::Bearer, what);
-        let data = envelope.data.ok_or_else(|| bad("it has no data"))?;
-        let text = data.access_token.ok_or_else(|| bad("it has no access_token"))?;
-        let token = BearerToken::new(taken(text)).map_err(|e| self.bad(Doing::Bearer, e))?;
-        let said = match data.expire_time.as_deref().filter(|text| !text.is_empty()) {
-            Some(text) => Some(
-                text.parse::<Timestamp>()
-                    .map_err(|_| bad("its expire_time is no time"))?,
-            ),
-            None => None,
-        };
-        // not every issuer's access token is a JWT
-        let own = token.claims().ok().and_then(|claims| claims.expires());
-        let expires = match (said, own) {
-            (Some(said), Some(own)) => Some(said.min(own)),
-            (said, own) => said.or(own),
-        };
-        Ok(Bearer {
-            token,
-            expires,
-            warnings,
-        })
+        let warnings = self.warnings(&call, &envelope);
+        grant::bearer(self.of(&call), envelope, warnings)
     }
 
     /// What the server knows of a token.
@@ -379,18 +246,7 @@ impl Client {
     pub async fn lookup_self(&self, token: &dyn VaultToken) -> Result<Lookup, Error> {
         let call = self.with_token(Doing::Lookup, "auth/token/lookup-self", token);
         let envelope = self.ask(LookupTokenSelfRequest {}, &call).await?;
-        let data = envelope
-            .data
-            .ok_or_else(|| self.bad(Doing::Lookup, "it has no data"))?;
-        let ttl = data.ttl.ok_or_else(|| self.bad(Doing::Lookup, "it has no ttl"))?;
-        Ok(Lookup {
-            ttl: SignedDuration::from_secs(ttl),
-            creation_ttl: SignedDuration::from_secs(data.creation_ttl),
-            path: data.path,
-            orphan: data.orphan,
-            policies: data.policies,
-            accessor: data.accessor,
-        })
+        grant::lookup(self.of(&call), envelope)
     }
 
     /// Revokes a token and all its children.
@@ -448,7 +304,7 @@ impl Client {
         match head.status {
             StatusCode::NO_CONTENT => Ok(Envelope::default()),
             StatusCode::OK => {
-                Envelope::parse(&body).ok_or_else(|| self.bad(call.doing, "it is not the JSON of Vault"))
+                Envelope::parse(&body).ok_or_else(|| self.of(call).bad("it is not the JSON of Vault"))
             }
             _ => {
                 let mut response = Response::new(std::mem::take(&mut *body));
@@ -469,21 +325,16 @@ impl Client {
         }
     }
 
-    fn bad(&self, doing: Doing, what: impl ToString) -> Error {
-        Error::BadAnswer {
-            server: self.0.shown.clone(),
-            doing,
-            what: what.to_string(),
+    fn of<'a>(&'a self, call: &Call<'_>) -> Of<'a> {
+        Of {
+            server: &self.0.shown,
+            doing: call.doing,
         }
     }
 
-    fn warnings(&self, call: &Call<'_>, warnings: Option<Vec<String>>) -> Vec<String> {
-        let warnings: Vec<_> = warnings
-            .unwrap_or_default()
-            .iter()
-            .take(16)
-            .map(|text| clean(text, &[call.secret]))
-            .collect();
+    fn warnings(&self, call: &Call<'_>, envelope: &Envelope) -> Vec<String> {
+        let said = envelope.warnings.iter().flatten().take(16);
+        let warnings: Vec<_> = said.map(|text| clean(text, &[call.secret])).collect();
         for warning in &warnings {
             tracing::debug!(server = self.0.shown, doing = %call.doing, warning, "Vault remarks");
         }
@@ -499,11 +350,6 @@ struct Call<'a> {
     patience: Duration,
     secret: &'a str,
     header: (HeaderName, &'a str),
-}
-
-/// Moves a token out of its wiping wrapper into a type that wipes it as well.
-fn taken(mut text: Zeroizing<String>) -> String {
-    std::mem::take(&mut *text)
 }
 
 fn failed(failure: Failure, server: &str, doing: Doing) -> Error {

@@ -36,12 +36,14 @@ mod answer;
 mod client;
 mod endpoints;
 mod error;
+mod grant;
 mod refusal;
 mod route;
 mod server;
 mod transport;
 
-pub use client::{Bearer, Child, Client, Login, Lookup, Options};
+pub use client::{Client, Options};
 pub use endpoints::SecretPath;
 pub use error::{Doing, Error, Fault};
+pub use grant::{Bearer, Child, Login, Lookup};
 pub use server::Server;
