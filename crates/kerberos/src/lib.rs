@@ -25,11 +25,13 @@
 
 mod error;
 mod gss;
+mod initiator;
 mod keytab;
 mod lanes;
 mod status;
 mod sys;
 
 pub use error::Error;
-pub use gss::{Gss, Initiator, Mech, Step, Target, Ticket};
+pub use gss::{Gss, Mech, Target, Ticket};
+pub use initiator::{Initiator, Step};
 pub use keytab::{Enctype, Keytab, KeytabError};
