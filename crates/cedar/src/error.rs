@@ -130,7 +130,7 @@ pub enum Error {
     #[error("the peer would go on without authentication, which this command must not")]
     AuthenticationDeclined,
     /// No authentication method in common.
-    #[error("no authentication method in common: we offered {offered}")]
+    #[error("no authentication method in common: we offered {}", if .offered.is_empty() { "none" } else { .offered.as_str() })]
     NoCommonMethod {
         /// What we offered, by wire names.
         offered: String,

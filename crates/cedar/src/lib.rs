@@ -35,3 +35,8 @@ pub mod wire;
 mod testing;
 
 pub use error::{Error, Malformed, Unsendable};
+
+/// The examples of the README compile and run too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

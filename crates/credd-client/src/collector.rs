@@ -102,12 +102,29 @@ impl Collector {
     }
 
     async fn query(&self, query: &Query, options: &Options, deadline: Deadline) -> Result<Vec<Ad>, Error> {
+        match self.query_as(query, options, deadline, Wish::READING).await {
+            // the pool prefers what we cannot do; maybe it does without
+            Err(error) if is_about_security(&error) => self
+                .query_as(query, options, deadline, Wish::ANONYMOUS)
+                .await
+                .map_err(|_| error),
+            outcome => outcome,
+        }
+    }
+
+    async fn query_as(
+        &self,
+        query: &Query,
+        options: &Options,
+        deadline: Deadline,
+        wish: Wish,
+    ) -> Result<Vec<Ad>, Error> {
         let plan = Plan {
             peer: &self.peer,
             options,
             deadline,
             command: query.kind.command(),
-            wish: Wish::READING,
+            wish,
             identity: options.reader.as_ref(),
         };
         let Conversation {
@@ -148,6 +165,14 @@ impl fmt::Display for Collector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.peer.fmt(f)
     }
+}
+
+fn is_about_security(error: &Error) -> bool {
+    use cedar::Error::{MethodsFailed, NoCommonMethod, NotEncrypted};
+    matches!(
+        error.kind,
+        Kind::Cedar(NoCommonMethod { .. } | NotEncrypted { .. } | MethodsFailed(_))
+    )
 }
 
 fn schedd(ad: &Ad) -> Option<Schedd> {

@@ -251,6 +251,9 @@ impl Error {
             Kind::Cedar(cedar::Error::Denied { .. }) => {
                 "ask the pool's administrators to admit the account (ALLOW_WRITE for credds, ALLOW_READ for collectors)"
             }
+            Kind::Cedar(cedar::Error::NoCommonMethod { offered }) if offered.is_empty() => {
+                "this collector answers only those it knows: queries need an identity (Options::reader)"
+            }
             Kind::Cedar(cedar::Error::NoCommonMethod { .. }) => {
                 "ask the pool's administrators to offer KERBEROS (SEC_DEFAULT_AUTHENTICATION_METHODS)"
             }

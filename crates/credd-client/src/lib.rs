@@ -80,3 +80,8 @@ pub struct Identity {
     /// The HTCondor user, without domain, the server must map this robot to.
     pub user: String,
 }
+
+/// The examples of the README compile and run too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

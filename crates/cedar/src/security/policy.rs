@@ -58,6 +58,13 @@ impl Wish {
         integrity: Level::Optional,
     };
 
+    /// What is left for public answers where [`Wish::READING`] would mean authenticating, and we cannot.
+    pub const ANONYMOUS: Wish = Wish {
+        authentication: Level::Never,
+        encryption: Level::Never,
+        integrity: Level::Never,
+    };
+
     /// Servers before 23.10 look at this one alone and make no key without authentication.
     fn strongest(self) -> Level {
         self.authentication.max(self.encryption).max(self.integrity)
