@@ -264,6 +264,8 @@ impl Drop for Bed {
             drop(lifeline);
             // it ends by itself now, and there is nobody to tell if it does not
             let _status = child.wait();
+            // the logs stay; a copy of this program in each bed of each test run would add up
+            let _absent = fs::remove_file(self.layout.dir.join("mtk-bed"));
         }
     }
 }
