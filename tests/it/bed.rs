@@ -81,7 +81,7 @@ impl TestBed {
     pub fn unseal(&self) {
         self.control.unseal().unwrap();
         let until = Instant::now() + Duration::from_secs(20);
-        while self.control.vault("GET", "sys/mounts", None).is_err() {
+        while self.control.vault("GET", "/v1/sys/mounts", None).is_err() {
             assert!(Instant::now() < until, "Vault did not come back after unsealing");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -92,7 +92,7 @@ impl TestBed {
         let body = json!({ "token": token });
         let answer = self
             .control
-            .vault("POST", "auth/token/lookup", Some(body))
+            .vault("POST", "/v1/auth/token/lookup", Some(body))
             .unwrap();
         answer["data"]["meta"]["user"].as_str().unwrap().to_owned()
     }

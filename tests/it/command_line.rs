@@ -78,7 +78,7 @@ fn the_json_form_of_the_configuration_means_the_same() {
 
 #[test]
 fn a_misspelt_key_in_a_role_stops_that_service_only() {
-    let operator = Operator::changed("account: novapro", "acount: x\n        account: novapro");
+    let operator = Operator::changed("account: novapro", "acount: novapro");
     let report = operator.run(&[]);
     assert_eq!(report.ran.code, Some(1));
     for edge in report.edges() {

@@ -6,6 +6,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use crate::site::{Service, VAULT};
 
+/// htgettoken opens its output by name, and a pipe of root's is not the account's to open.
+const INTO_A_FILE: &str =
+    r#"f=$(mktemp) && htgettoken "$@" --outfile "$f" >&2 && cat "$f"; s=$?; rm -f "$f"; exit $s"#;
+
 /// The real htgettoken on a node, as the service's account, with nothing but the pushed file: no ticket, no browser.
 /// The bearer token comes on standard output.
 pub fn htgettoken(node_root: &Path, service: &Service) -> Command {
@@ -17,7 +21,7 @@ pub fn htgettoken(node_root: &Path, service: &Service) -> Command {
     command
         .arg(format!("--userspec={uid}:100"))
         .arg(node_root)
-        .arg("htgettoken")
+        .args(["sh", "-c", INTO_A_FILE, "sh"])
         .args([
             "--vaultserver",
             VAULT.name,
@@ -32,14 +36,7 @@ pub fn htgettoken(node_root: &Path, service: &Service) -> Command {
             "--vaulttokenfile",
             &format!("/tmp/vt_u{uid}-{condor}"),
         ])
-        .args([
-            "--nooidc",
-            "--nokerberos",
-            "--nossh",
-            "--quiet",
-            "--outfile",
-            "/dev/stdout",
-        ])
+        .args(["--nooidc", "--nokerberos", "--nossh", "--quiet"])
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", "/tmp")
