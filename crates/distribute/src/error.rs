@@ -267,8 +267,7 @@ impl Error {
                     Stage::Resolve | Stage::Connect | Stage::Banner | Stage::KeyExchange
                 )
             }
-            // a ban holds for the whole address; MaxStartups drops one connection and takes the next
-            Self::TooManyConnections { said, .. } => said.contains("Not allowed"),
+            // `TooManyConnections` does not: sshd drops one at random and takes the next, and says of a ban the same.
             _ => false,
         }
     }

@@ -8,7 +8,11 @@ mod gssapi;
 mod libssh2;
 mod russh;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Error, File, FileError, Gate, Landed, Limits, Login, Method, Mode, Node, Report, Stage, Verdict,
@@ -233,8 +237,27 @@ async fn reach(job: &Job) -> Result<(Link, KnownHosts, Deadline), Error> {
     let reading = blocking(job, move || KnownHosts::read(&files, &host, port));
     let hosts = deadline.bound(job.host(), Stage::Connect, reading).await??;
     let hosts = hosts.map_err(|verdict| job.not_trusted(verdict))?;
-    let link = dial(job.host(), job.node.port, deadline).await?;
+    let link = knock(job, deadline).await?;
     Ok((link, hosts, deadline))
+}
+
+/// Dials, again a few times where sshd turns us away at the door: `MaxStartups` does so by lot.
+async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
+    for pause in KNOCKS {
+        match dial(job.host(), job.node.port, deadline).await {
+            Err(error @ Error::TooManyConnections { .. }) => {
+                // Drawn, so that those turned away together do not come back together.
+                let pause = pause.mul_f64(rand::random_range(0.5..1.5));
+                if deadline.left() <= pause {
+                    return Err(error);
+                }
+                tracing::debug!(%error, ?pause, "turned away, trying again");
+                tokio::time::sleep(pause).await;
+            }
+            done => return done,
+        }
+    }
+    dial(job.host(), job.node.port, deadline).await
 }
 
 async fn blocking<T: Send + 'static>(
@@ -244,6 +267,13 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| job.protocol(Stage::Connect, format!("a thread of mtk ended early: {error}")))
 }
+
+/// Pauses between attempts to be let in. Longer ones are for whoever decides about whole sessions.
+const KNOCKS: [Duration; 3] = [
+    Duration::from_millis(150),
+    Duration::from_millis(400),
+    Duration::from_millis(1000),
+];
 
 /// Temporary files begin like this, and go on with 128 random bits: in a directory everybody may write to nobody can
 /// stand in their way.
