@@ -273,7 +273,7 @@ impl Error {
                 ..
             } => "the credd's TRUSTED_VAULT_HOSTS lacks the Vault server",
             Kind::NotVerified { after: None, .. } => {
-                "the credd knows no credmon for this service: its credmon's configuration must name it"
+                "the file is gone again: a credmon deletes what its Vault server refuses; or the credd knows no credmon for this service"
             }
             Kind::Nameless => "give the daemon by name, or with alias= in its address",
             Kind::ConstraintRejected { .. } => "correct the schedd constraint",
