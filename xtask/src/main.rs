@@ -1,5 +1,6 @@
 //! `cargo xtask`: what the workspace is built, tested and measured with.
 
+mod bench;
 mod demo;
 mod prerequisites;
 mod say;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Install what building and testing want of this host, or name it
     Prerequisites(prerequisites::Arguments),
+    /// mtk beside the way it replaces, as ratios
+    Bench(bench::Arguments),
     /// One token all the way on real servers, and the programs that use it
     Demo(demo::Arguments),
     /// Everything that must hold: what CI runs
@@ -37,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Prerequisites(arguments) => prerequisites::run(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Testbed(arguments) => testbed::run(arguments),

@@ -39,7 +39,9 @@ impl Claims {
     /// When the token says it ends, if it says so.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
-        (self.exp > 0).then(|| Timestamp::from_second(self.exp).ok()).flatten()
+        (self.exp > 0)
+            .then(|| Timestamp::from_second(self.exp).ok())
+            .flatten()
     }
 }
 
@@ -72,7 +74,9 @@ impl BearerToken {
     pub fn claims(&self) -> Result<Claims, Invalid> {
         let bad = |why| Invalid::Token { kind: KIND, why };
         let payload = self.expose().split('.').nth(1).ok_or(bad("it is not a JWT"))?;
-        let json = BASE64_URL_SAFE_NO_PAD.decode(payload).map_err(|_| bad("its payload is not base64url"))?;
+        let json = BASE64_URL_SAFE_NO_PAD
+            .decode(payload)
+            .map_err(|_| bad("its payload is not base64url"))?;
         serde_json::from_slice(&json).map_err(|_| bad("its payload is not the JSON of a token"))
     }
 }
@@ -92,10 +96,16 @@ mod tests {
         let payload = BASE64_URL_SAFE_NO_PAD.encode(
             r#"{"iss":"https://i","sub":"dunepro","exp":1795319343,"wlcg.groups":["/dune"],"scope":"a b"}"#,
         );
-        let claims = BearerToken::new(format!("e30.{payload}.x")).unwrap().claims().unwrap();
+        let claims = BearerToken::new(format!("e30.{payload}.x"))
+            .unwrap()
+            .claims()
+            .unwrap();
         assert_eq!(claims.sub, "dunepro");
         assert_eq!(claims.groups, ["/dune"]);
-        assert_eq!(claims.expires(), Some(Timestamp::from_second(1_795_319_343).unwrap()));
+        assert_eq!(
+            claims.expires(),
+            Some(Timestamp::from_second(1_795_319_343).unwrap())
+        );
     }
 
     #[test]

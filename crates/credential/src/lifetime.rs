@@ -51,7 +51,10 @@ impl Lifetime {
     /// the server says of its ttl (vault.md 3.3).
     #[must_use]
     pub fn within(self, parent: Lifetime) -> Self {
-        Self { until: self.until.min(parent.until), ..self }
+        Self {
+            until: self.until.min(parent.until),
+            ..self
+        }
     }
 }
 

@@ -41,15 +41,22 @@ impl FromStr for Principal {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let bad = || Invalid::Principal { text: text.to_owned() };
+        let bad = || Invalid::Principal {
+            text: text.to_owned(),
+        };
         let (name, realm) = text.rsplit_once('@').ok_or_else(bad)?;
         let word = |s: &str| {
-            !s.is_empty() && s.chars().all(|c| !c.is_control() && !c.is_whitespace() && !"@\\\"".contains(c))
+            !s.is_empty()
+                && s.chars()
+                    .all(|c| !c.is_control() && !c.is_whitespace() && !"@\\\"".contains(c))
         };
         if text.len() > 1024 || !name.split('/').all(word) || !word(realm) || realm.contains('/') {
             return Err(bad());
         }
-        Ok(Self { name: name.to_owned(), realm: realm.to_owned() })
+        Ok(Self {
+            name: name.to_owned(),
+            realm: realm.to_owned(),
+        })
     }
 }
 

@@ -32,7 +32,10 @@ impl ServiceName {
     /// # Errors
     /// [`Invalid::Service`] for characters or underscores HTCondor's naming cannot carry.
     pub fn new(issuer: &str, role: &str) -> Result<Self, Invalid> {
-        let bad = |why| Invalid::Service { text: format!("{issuer}_{role}"), why };
+        let bad = |why| Invalid::Service {
+            text: format!("{issuer}_{role}"),
+            why,
+        };
         let word = |s: &str| s.chars().all(|c| c.is_ascii_alphanumeric() || "-+=.".contains(c));
         if issuer.is_empty() || role.is_empty() {
             return Err(bad("the experiment or the role is empty"));
@@ -41,16 +44,23 @@ impl ServiceName {
             return Err(bad("it is longer than 200 characters"));
         }
         if issuer.contains('_') || role.contains('_') {
-            return Err(bad("HTCondor splits it at the first underscore, so neither part may hold one"));
+            return Err(bad(
+                "HTCondor splits it at the first underscore, so neither part may hold one",
+            ));
         }
         if !word(issuer) || !word(role) {
             return Err(bad("a credd allows letters, digits and - + = . only"));
         }
         if issuer.starts_with('.') || issuer.starts_with('-') {
-            return Err(bad("it would begin with a dot or a dash, and it becomes a file name"));
+            return Err(bad(
+                "it would begin with a dot or a dash, and it becomes a file name",
+            ));
         }
         let role = (role != "default").then(|| role.to_owned());
-        Ok(Self { issuer: issuer.to_owned(), role })
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            role,
+        })
     }
 }
 
@@ -81,14 +91,31 @@ mod tests {
     #[test]
     fn the_default_role_is_not_written() {
         let s: ServiceName = "dune".parse().unwrap();
-        assert_eq!((s.issuer(), s.role(), s.to_string().as_str()), ("dune", "default", "dune"));
+        assert_eq!(
+            (s.issuer(), s.role(), s.to_string().as_str()),
+            ("dune", "default", "dune")
+        );
         assert_eq!(ServiceName::new("dune", "default").unwrap(), s);
-        assert_eq!("dune_production".parse::<ServiceName>().unwrap().role(), "production");
+        assert_eq!(
+            "dune_production".parse::<ServiceName>().unwrap().role(),
+            "production"
+        );
     }
 
     #[test]
     fn ambiguous_or_unsafe_names_are_refused() {
-        for text in ["", "_", "dune_", "_x", "dune_fermilab_production", "a/b", "../x", "a b", "dune_ä", ".x"] {
+        for text in [
+            "",
+            "_",
+            "dune_",
+            "_x",
+            "dune_fermilab_production",
+            "a/b",
+            "../x",
+            "a b",
+            "dune_ä",
+            ".x",
+        ] {
             assert!(text.parse::<ServiceName>().is_err(), "{text:?}");
         }
     }

@@ -30,13 +30,22 @@ pub struct NodeToken {
 
 fn check(kind: &'static str, text: &str) -> Result<(), Invalid> {
     if text.is_empty() {
-        return Err(Invalid::Token { kind, why: "it is empty" });
+        return Err(Invalid::Token {
+            kind,
+            why: "it is empty",
+        });
     }
     if text.len() > 64 * 1024 {
-        return Err(Invalid::Token { kind, why: "it is longer than 64 KiB" });
+        return Err(Invalid::Token {
+            kind,
+            why: "it is longer than 64 KiB",
+        });
     }
     if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Invalid::Token { kind, why: "it holds blanks, control or non-ASCII characters" });
+        return Err(Invalid::Token {
+            kind,
+            why: "it holds blanks, control or non-ASCII characters",
+        });
     }
     Ok(())
 }
@@ -63,7 +72,10 @@ impl NodeToken {
         if seconds > NODE_TOKEN_LIMIT {
             return Err(Invalid::TooLongLived { seconds });
         }
-        Ok(Self { token: text.into(), lifetime })
+        Ok(Self {
+            token: text.into(),
+            lifetime,
+        })
     }
 
     /// From when to when it was granted.
