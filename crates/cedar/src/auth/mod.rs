@@ -1,7 +1,7 @@
 //! Authentication methods. All have the same shape: a first step, an answer to a message or to a question to the
 //! outside world, an end; success is only what the end says (cedar.md 5).
 //!
-//! A further method is a further module, a line in [`Method`], and a variant of [`Running`] and [`Question`].
+//! A further method is a further module, a line in [`Method`], and a variant of `Running` and of [`Question`].
 
 pub mod kerberos;
 
