@@ -1,6 +1,6 @@
 //! Every environment variable mtk reads, once.
 
-/// A filter for the log in the syntax of `tracing-subscriber`, such as `mtk_cedar=trace`.
+/// A filter for the log in the syntax of `tracing-subscriber`, such as `cedar=trace`.
 pub(crate) const LOG: &str = "MTK_LOG";
 
 /// Set to anything: no colours.

@@ -7,18 +7,34 @@ use tracing_subscriber::{
 
 use crate::args::LogFormat;
 
+/// The crates of mtk, as they name themselves in logs.
+const OURS: [&str; 12] = [
+    "mtk",
+    "pipeline",
+    "credential",
+    "kerberos",
+    "tls",
+    "vault_client",
+    "cedar",
+    "credd_client",
+    "distribute",
+    "config",
+    "state",
+    "condor_config",
+];
+
 /// Sets up the log of this process.
 ///
 /// Libraries below us print headers, packets and buffers at debug and trace, and with them tokens. So only our own
 /// crates, whose every line is searched by a test, are heard at those levels, whatever `MTK_LOG` asks for.
 pub(crate) fn init(verbose: u8, format: LogFormat) {
     let default = match verbose {
-        0 => "warn",
-        1 => "warn,mtk=info",
-        2 => "info,mtk=debug",
-        _ => "info,mtk=trace",
+        0 => "warn".to_owned(),
+        1 => ours_at("info"),
+        2 => ours_at("debug"),
+        _ => ours_at("trace"),
     };
-    let wanted = std::env::var(crate::env::LOG).unwrap_or_else(|_| default.to_owned());
+    let wanted = std::env::var(crate::env::LOG).unwrap_or_else(|_| default.clone());
     let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(default));
     let layer = match format {
         LogFormat::Human => fmt::layer()
@@ -33,8 +49,15 @@ pub(crate) fn init(verbose: u8, format: LogFormat) {
         .init();
 }
 
+fn ours_at(level: &str) -> String {
+    OURS.iter().fold("warn".to_owned(), |filter, name| {
+        format!("{filter},{name}={level}")
+    })
+}
+
 fn may_be_heard(meta: &Metadata<'_>) -> bool {
-    meta.target().starts_with("mtk") || *meta.level() <= Level::INFO
+    let name = meta.target().split("::").next().unwrap_or_default();
+    OURS.contains(&name) || *meta.level() <= Level::INFO
 }
 
 fn ansi() -> bool {

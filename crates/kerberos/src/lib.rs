@@ -12,7 +12,6 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! # use mtk_kerberos as kerberos;
 //! use kerberos::{Gss, Keytab, Mech, Target};
 //! let robot = "dunepro/managedtokens/mtk.example.org@EXAMPLE.ORG".parse()?;
 //! let keytab = Keytab::open("/etc/mtk/dunepro.keytab".as_ref(), &robot)?;

@@ -8,7 +8,6 @@
 //! Left to others: sockets, HTTP, ALPN, client certificates. Revocation lists are not consulted (vault.md 8.3).
 //!
 //! ```no_run
-//! # use mtk_tls as tls;
 //! let trust = tls::Trust { ca_dir: Some("/etc/grid-security/certificates".into()), ..tls::Trust::default() };
 //! let config = tls::client_config(&trust)?;
 //! # drop(config); Ok::<(), tls::Error>(())

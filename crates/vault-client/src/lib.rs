@@ -11,7 +11,6 @@
 //! Left to others: making Kerberos tokens, retries and pacing, files, configuration.
 //!
 //! ```no_run
-//! # use mtk_vault_client as vault_client;
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use jiff::{SignedDuration, Timestamp};
 //! use vault_client::{Client, Options, SecretPath};
