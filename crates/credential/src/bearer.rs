@@ -1,49 +1,17 @@
-//! A bearer token and the claims we look at without trusting them.
+//! A bearer token, and its claims without anybody's word for them.
 
 use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 
-use crate::Invalid;
+use crate::{Claims, Invalid};
 
 const KIND: &str = "bearer token";
 
 /// An OAuth access token (a JWT) as Vault's secrets engine hands it out.
 #[derive(Clone)]
 pub struct BearerToken(SecretString);
-
-/// Claims read from a bearer token's payload. Nothing here was verified: for showing and comparing only.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Claims {
-    /// Issuer.
-    #[serde(default)]
-    pub iss: String,
-    /// Subject.
-    #[serde(default)]
-    pub sub: String,
-    /// Space-separated scopes.
-    #[serde(default)]
-    pub scope: String,
-    /// Groups of the WLCG profile.
-    #[serde(default, rename = "wlcg.groups")]
-    pub groups: Vec<String>,
-    /// Seconds since the epoch when it ends.
-    #[serde(default)]
-    pub exp: i64,
-}
-
-impl Claims {
-    /// When the token says it ends, if it says so.
-    #[must_use]
-    pub fn expires(&self) -> Option<Timestamp> {
-        (self.exp > 0)
-            .then(|| Timestamp::from_second(self.exp).ok())
-            .flatten()
-    }
-}
 
 impl BearerToken {
     /// # Errors
@@ -89,6 +57,8 @@ impl fmt::Debug for BearerToken {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     #[test]

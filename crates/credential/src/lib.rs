@@ -14,13 +14,17 @@
 //! ```
 
 mod bearer;
+mod claims;
+mod issuer_keys;
 mod lifetime;
 mod principal;
 mod secret;
 mod service;
 mod vault_token;
 
-pub use bearer::{BearerToken, Claims};
+pub use bearer::BearerToken;
+pub use claims::{Capability, Claims, Profile};
+pub use issuer_keys::{IssuerKeys, Unverified};
 pub use lifetime::Lifetime;
 pub use principal::Principal;
 pub use secret::SecretBytes;
@@ -51,6 +55,14 @@ pub enum Invalid {
         /// Which kind of token was expected.
         kind: &'static str,
         /// Which rule it breaks.
+        why: &'static str,
+    },
+    /// What should have been an issuer's public keys.
+    #[error("the keys of the issuer {issuer} cannot be used: {why}")]
+    Keys {
+        /// Whose keys.
+        issuer: String,
+        /// Which rule they break.
         why: &'static str,
     },
     /// A Vault token was granted a life beyond the million seconds a file may hold.

@@ -12,9 +12,9 @@ use vaultrs::api::token::requests::{CreateTokenRequest, LookupTokenSelfRequest, 
 use zeroize::Zeroizing;
 
 use crate::{
-    Doing, Error, SecretPath, Server,
+    Doing, Error, Restriction, SecretPath, Server,
     answer::{Envelope, clean},
-    endpoints::{Dress, KerberosLogin, ReadCreds, kerberos_mount},
+    endpoints::{DeleteCreds, Dress, KerberosLogin, ReadCreds, ReadSts, kerberos_mount},
     grant::{self, Bearer, Child, Login, Lookup, Of},
     refusal::{Asked, refusal},
     transport::{Failure, Patience, Transport},
@@ -69,16 +69,16 @@ impl fmt::Debug for Options {
 
 /// A client of one Vault server. Clones share connections, limits and the count of requests.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     transport: Transport,
     server: Server,
     /// `server`, as messages show it.
-    shown: String,
-    alias: Option<String>,
-    read_timeout: Duration,
-    bearer_timeout: Duration,
+    pub(crate) shown: String,
+    pub(crate) alias: Option<String>,
+    pub(crate) read_timeout: Duration,
+    pub(crate) bearer_timeout: Duration,
 }
 
 impl fmt::Debug for Client {
@@ -239,6 +239,42 @@ impl Client {
         grant::bearer(self.of(&call), envelope, warnings)
     }
 
+    /// Reads a bearer token that may do less than the one of [`Client::bearer`], or is for others (vault.md 4.1).
+    ///
+    /// # Errors
+    /// [`Error::ExchangeRefused`] if the issuer grants no such token, and as [`Client::bearer`].
+    pub async fn bearer_with_less(
+        &self,
+        token: &dyn VaultToken,
+        path: &SecretPath,
+        restriction: &Restriction,
+        minimum_seconds: u32,
+    ) -> Result<Bearer, Error> {
+        let below = path.sts_path();
+        let call = Call {
+            minimum_seconds,
+            patience: self.0.bearer_timeout,
+            ..self.with_token(Doing::Exchange, &below, token)
+        };
+        let request = ReadSts::new(path, restriction, minimum_seconds);
+        let envelope = self.ask(request, &call).await?;
+        let warnings = self.warnings(&call, &envelope);
+        grant::bearer(self.of(&call), envelope, warnings)
+    }
+
+    /// Deletes the refresh token of `path`: nothing can be read there until somebody is onboarded again. It is no
+    /// error if there was none.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`], [`Error::TokenInvalid`], and what any request may meet.
+    pub async fn forget(&self, token: &dyn VaultToken, path: &SecretPath) -> Result<(), Error> {
+        let below = path.path();
+        let call = self.with_token(Doing::Delete, &below, token);
+        self.ask(DeleteCreds { path: below.clone() }, &call)
+            .await
+            .map(drop)
+    }
+
     /// What the server knows of a token.
     ///
     /// # Errors
@@ -258,7 +294,7 @@ impl Client {
         self.ask(RevokeTokenSelfRequest {}, &call).await.map(drop)
     }
 
-    fn with_token<'a>(&self, doing: Doing, path: &'a str, token: &'a dyn VaultToken) -> Call<'a> {
+    pub(crate) fn with_token<'a>(&self, doing: Doing, path: &'a str, token: &'a dyn VaultToken) -> Call<'a> {
         // the one place where a Vault token goes to its server
         let text = token.expose();
         Call {
@@ -271,7 +307,7 @@ impl Client {
         }
     }
 
-    async fn ask(&self, endpoint: impl Endpoint, call: &Call<'_>) -> Result<Envelope, Error> {
+    pub(crate) async fn ask(&self, endpoint: impl Endpoint, call: &Call<'_>) -> Result<Envelope, Error> {
         let shown = &self.0.shown;
         let setup = |text: String| Error::Setup {
             server: shown.clone(),
@@ -325,7 +361,7 @@ impl Client {
         }
     }
 
-    fn of<'a>(&'a self, call: &Call<'_>) -> Of<'a> {
+    pub(crate) fn of<'a>(&'a self, call: &Call<'_>) -> Of<'a> {
         Of {
             server: &self.0.shown,
             doing: call.doing,
@@ -343,13 +379,13 @@ impl Client {
 }
 
 /// One request, and what its messages may say.
-struct Call<'a> {
-    doing: Doing,
-    path: &'a str,
-    minimum_seconds: u32,
-    patience: Duration,
-    secret: &'a str,
-    header: (HeaderName, &'a str),
+pub(crate) struct Call<'a> {
+    pub(crate) doing: Doing,
+    pub(crate) path: &'a str,
+    pub(crate) minimum_seconds: u32,
+    pub(crate) patience: Duration,
+    pub(crate) secret: &'a str,
+    pub(crate) header: (HeaderName, &'a str),
 }
 
 fn failed(failure: Failure, server: &str, doing: Doing) -> Error {

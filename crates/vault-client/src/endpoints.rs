@@ -53,18 +53,88 @@ impl SecretPath {
         })
     }
 
+    /// The issuer, as Vault calls it.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// The path below `/v1/`.
     #[must_use]
     pub fn path(&self) -> String {
+        self.below("creds")
+    }
+
+    /// The path below `/v1/` where tokens with less are read.
+    #[must_use]
+    pub fn sts_path(&self) -> String {
+        self.below("sts")
+    }
+
+    fn below(&self, engine: &str) -> String {
         format!(
-            "secret/oauth/creds/{}/{}:{}",
+            "secret/oauth/{engine}/{}/{}:{}",
             self.issuer, self.credkey, self.role
         )
     }
 }
 
+/// To what a bearer token is cut down: fewer scopes, other audiences, or both (vault.md 4.2).
+///
+/// The order is kept as given: Vault caches what it exchanged under the exact words, so that the same set in another
+/// order would be another exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Restriction {
+    scopes: Vec<String>,
+    audiences: Vec<String>,
+}
+
+impl Restriction {
+    /// At least one scope or one audience.
+    ///
+    /// # Errors
+    /// [`Error::BadName`] if there is neither, or one of them is empty or holds a comma, a blank or a control
+    /// character: the server would take it for several, or for another.
+    pub fn new<S: AsRef<str>>(scopes: &[S], audiences: &[S]) -> Result<Self, Error> {
+        let bad = |text: &str, why| Error::BadName {
+            text: text.chars().take(200).collect(),
+            why,
+        };
+        if scopes.is_empty() && audiences.is_empty() {
+            return Err(bad("", "neither a scope nor an audience is given"));
+        }
+        let checked = |all: &[S]| {
+            if all.len() > MAX_WORDS {
+                return Err(bad("", "there are more than 200 scopes or audiences"));
+            }
+            all.iter()
+                .map(AsRef::as_ref)
+                .map(|text| {
+                    let fine = !text.is_empty()
+                        && text.len() <= 1024
+                        && text.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+                    if fine {
+                        Ok(text.to_owned())
+                    } else {
+                        Err(bad(
+                            text,
+                            "a scope or audience has 1 to 1024 visible characters and no comma",
+                        ))
+                    }
+                })
+                .collect()
+        };
+        Ok(Self {
+            scopes: checked(scopes)?,
+            audiences: checked(audiences)?,
+        })
+    }
+}
+
+const MAX_WORDS: usize = 200;
+
 /// htvault-config's names of issuers and roles (vault.md 1.2), with the dot HTCondor allows beside them.
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let bad = |why| {
         Err(Error::BadName {
             text: name.chars().take(200).collect(),
@@ -108,6 +178,41 @@ pub(crate) struct ReadCreds {
     /// Least remaining life of the token.
     #[endpoint(query)]
     pub(crate) minimum_seconds: u32,
+}
+
+/// Reading a bearer token with less in it (vault.md 4.1).
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "{self.path}", method = "GET")]
+pub(crate) struct ReadSts {
+    #[endpoint(skip)]
+    pub(crate) path: String,
+    #[endpoint(query)]
+    pub(crate) minimum_seconds: u32,
+    /// Comma-separated, as the plugin splits them.
+    #[endpoint(query)]
+    pub(crate) scopes: Option<String>,
+    #[endpoint(query)]
+    pub(crate) audiences: Option<String>,
+}
+
+impl ReadSts {
+    pub(crate) fn new(path: &SecretPath, restriction: &Restriction, minimum_seconds: u32) -> Self {
+        let joined = |all: &[String]| (!all.is_empty()).then(|| all.join(","));
+        Self {
+            path: path.sts_path(),
+            minimum_seconds,
+            scopes: joined(&restriction.scopes),
+            audiences: joined(&restriction.audiences),
+        }
+    }
+}
+
+/// Deleting a refresh token (vault.md 4.7).
+#[derive(Debug, Endpoint)]
+#[endpoint(path = "{self.path}", method = "DELETE")]
+pub(crate) struct DeleteCreds {
+    #[endpoint(skip)]
+    pub(crate) path: String,
 }
 
 /// Puts every request below `/v1/` and adds who asks.
@@ -209,6 +314,33 @@ mod tests {
         assert_eq!(request.uri(), "https://vault.test:8200/v1/auth/token/create");
         let body: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
         assert_eq!(body["ttl"], "604800s");
+    }
+
+    #[test]
+    fn less_is_asked_for_in_the_order_given() {
+        let path = SecretPath::new("dune", "alice", "default").unwrap();
+        let uri = |scopes: &[&str], audiences: &[&str]| {
+            let restriction = Restriction::new(scopes, audiences).unwrap();
+            dressed(ReadSts::new(&path, &restriction, 60)).uri().to_string()
+        };
+        let base = "https://vault.test:8200/v1/secret/oauth/sts/dune/alice:default?minimum_seconds=60";
+        assert_eq!(
+            uri(
+                &["storage.read:/dune", "compute.create"],
+                &["https://b", "https://a"]
+            ),
+            format!(
+                "{base}&scopes=storage.read%3A%2Fdune%2Ccompute.create&audiences=https%3A%2F%2Fb%2Chttps%3A%2F%2Fa"
+            )
+        );
+        assert_eq!(uri(&["b", "a"], &[]), format!("{base}&scopes=b%2Ca"));
+        assert_eq!(uri(&[], &["ANY"]), format!("{base}&audiences=ANY"));
+        for bad in ["", "a,b", "a b", "a\nb", "\u{e9}"] {
+            assert!(Restriction::new(&[bad], &[]).is_err(), "{bad:?}");
+        }
+        assert!(Restriction::new::<&str>(&[], &[]).is_err());
+        let delete = dressed(DeleteCreds { path: path.path() });
+        assert_eq!(delete.method(), "DELETE");
     }
 
     #[test]

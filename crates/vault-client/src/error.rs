@@ -12,10 +12,24 @@ pub enum Doing {
     Child,
     /// Reading a bearer token.
     Bearer,
+    /// Exchanging a bearer token for one with less.
+    Exchange,
+    /// Deleting a refresh token.
+    Delete,
     /// Looking a token up by itself.
     Lookup,
     /// Revoking a token by itself.
     Revoke,
+    /// Beginning an OIDC login.
+    OidcStart,
+    /// Asking whether somebody has agreed to an OIDC login.
+    OidcPoll,
+    /// Storing a refresh token.
+    StoreRefresh,
+    /// Looking up or revoking another token by its accessor.
+    Accessor,
+    /// Asking how the server is.
+    Health,
 }
 
 impl fmt::Display for Doing {
@@ -24,8 +38,15 @@ impl fmt::Display for Doing {
             Self::Login => "the Kerberos login",
             Self::Child => "creating a child token",
             Self::Bearer => "reading a bearer token",
+            Self::Exchange => "reading a bearer token with fewer scopes or another audience",
+            Self::Delete => "deleting a refresh token",
             Self::Lookup => "looking up a token",
             Self::Revoke => "revoking a token",
+            Self::OidcStart => "beginning an OIDC login",
+            Self::OidcPoll => "waiting for the OIDC login",
+            Self::StoreRefresh => "storing a refresh token",
+            Self::Accessor => "using an accessor",
+            Self::Health => "asking how it is",
         })
     }
 }
@@ -187,6 +208,29 @@ pub enum Error {
         path: String,
         /// What the server said.
         text: String,
+    },
+    /// The issuer does not exchange the token for one with these scopes or audiences.
+    #[error(
+        "the token issuer behind Vault {server} refuses these scopes or this audience for {path} ({text}): ask for \
+         what the role has"
+    )]
+    ExchangeRefused {
+        /// Which server.
+        server: String,
+        /// The path below `/v1/`.
+        path: String,
+        /// What the server said.
+        text: String,
+    },
+    /// An issuer's public keys could not be had.
+    #[error("the keys of the token issuer {issuer} cannot be read ({text})")]
+    NoIssuerKeys {
+        /// Which issuer.
+        issuer: String,
+        /// What happened.
+        text: String,
+        /// Whether it may pass by itself.
+        passing: bool,
     },
     /// 400 `token expired`, which says three things (vault.md 4.5).
     #[error(
@@ -361,6 +405,7 @@ impl Error {
                 | Self::Unreachable { .. }
                 | Self::Timeout { .. }
                 | Self::Interrupted { .. }
+                | Self::NoIssuerKeys { passing: true, .. }
         )
     }
 
@@ -376,11 +421,13 @@ impl Error {
             | Self::TokenInvalid { .. }
             | Self::NotPermitted { .. }
             | Self::BadLifetime { .. }
+            | Self::ExchangeRefused { .. }
             | Self::Rejected { .. }
             | Self::Certificate { .. } => Fault::Ours,
-            Self::NotOnboarded { .. } | Self::RefreshRefused { .. } | Self::TokenExpired400 { .. } => {
-                Fault::Issuer
-            }
+            Self::NotOnboarded { .. }
+            | Self::RefreshRefused { .. }
+            | Self::TokenExpired400 { .. }
+            | Self::NoIssuerKeys { .. } => Fault::Issuer,
             Self::HeaderNotSeen { .. }
             | Self::LdapDown { .. }
             | Self::MethodBroken { .. }

@@ -36,13 +36,15 @@ mod client;
 mod endpoints;
 mod error;
 mod grant;
+mod issuer;
 mod refusal;
 mod route;
 mod server;
 mod transport;
 
 pub use client::{Client, Options};
-pub use endpoints::SecretPath;
+pub use endpoints::{Restriction, SecretPath};
 pub use error::{Doing, Error, Fault};
 pub use grant::{Bearer, Child, Login, Lookup};
+pub use issuer::issuer_keys;
 pub use server::Server;

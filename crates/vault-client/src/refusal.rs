@@ -85,14 +85,27 @@ pub(crate) fn refusal(response: &Response<Vec<u8>>, asked: &Asked<'_>) -> Error 
             Error::NotPermitted { server, doing, path }
         }
         (_, 403) if has("permission denied") => Error::TokenInvalid { server, doing },
-        (Doing::Bearer, 404) if told && said.is_empty() => Error::NotOnboarded { server, path },
-        (Doing::Bearer, 400) if has("refresh failed") => Error::RefreshRefused { server, path, text },
-        (Doing::Bearer, 400) if has("token expired") => Error::TokenExpired400 {
+        // an audience refused by the issuer is a 500 in places (vault.md 13.1), and no retry helps
+        (Doing::Exchange, 400 | 500) if has("exchange failed") || has("server rejected request") => {
+            // "refresh failed: server rejected request" is the base token's trouble
+            if has("refresh failed") {
+                Error::RefreshRefused { server, path, text }
+            } else {
+                Error::ExchangeRefused { server, path, text }
+            }
+        }
+        (Doing::Bearer | Doing::Exchange, 404) if told && said.is_empty() => {
+            Error::NotOnboarded { server, path }
+        }
+        (Doing::Bearer | Doing::Exchange, 400) if has("refresh failed") => {
+            Error::RefreshRefused { server, path, text }
+        }
+        (Doing::Bearer | Doing::Exchange, 400) if has("token expired") => Error::TokenExpired400 {
             server,
             path,
             minimum_seconds: asked.minimum_seconds,
         },
-        (Doing::Bearer, 400) if has("server configuration does not exist") => {
+        (Doing::Bearer | Doing::Exchange, 400) if has("server configuration does not exist") => {
             Error::IssuerRemoved { server, path, text }
         }
         (_, 500..) => Error::ServerFailed {
@@ -260,6 +273,39 @@ mod tests {
             Error::Rejected { status: 400, .. }
         ));
         assert!(said(500, "internal error").retryable());
+    }
+
+    #[test]
+    fn exchange() {
+        let said = |status, text: &str| of(Doing::Exchange, status, &format!(r#"{{"errors":["{text}"]}}"#));
+        for (status, text) in [
+            (
+                400,
+                "exchange failed: server rejected request: invalid_scope: not granted: x",
+            ),
+            (
+                500,
+                "1 error occurred:\\n\\t* server rejected request: invalid_target: audience not allowed",
+            ),
+        ] {
+            let error = said(status, text);
+            assert!(
+                matches!(error, Error::ExchangeRefused { .. }) && !error.retryable(),
+                "{error:?}"
+            );
+        }
+        assert!(matches!(
+            said(400, "refresh failed: server rejected request: invalid_grant"),
+            Error::RefreshRefused { .. }
+        ));
+        assert!(matches!(
+            said(500, "dial tcp: refused"),
+            Error::ServerFailed { .. }
+        ));
+        assert!(matches!(
+            of(Doing::Exchange, 404, r#"{"errors":[]}"#),
+            Error::NotOnboarded { .. }
+        ));
     }
 
     #[test]

@@ -70,25 +70,12 @@ pub(crate) struct Dial {
 impl Dial {
     /// A client that resolves names itself, or one bound to one address of our server.
     pub(crate) fn client(&self, address: Option<SocketAddr>) -> Result<reqwest::Client, Failure> {
-        let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
-            .https_only(true)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("mtk/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.connect_timeout)
-            .tcp_nodelay(true)
-            .pool_idle_timeout(Duration::from_secs(30))
-            // a server that vanished without a word must not hold a multiplexed connection until the deadline
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .http2_keep_alive_timeout(Duration::from_secs(5));
+        let builder = builder(self.tls.clone(), self.connect_timeout);
         let builder = match address {
             Some(address) => builder.resolve(self.server.lookup(), address),
             None => builder,
         };
-        builder
-            .build()
-            .map_err(|error| Failure::Setup(crate::transport::deepest(&error)))
+        build(builder)
     }
 
     async fn look_up(&self) -> Result<Vec<SocketAddr>, Failure> {
@@ -113,6 +100,32 @@ impl Dial {
         }
         Ok(addresses)
     }
+}
+
+/// A client that resolves names itself, for any https server.
+pub(crate) fn plain_client(tls: ClientConfig, connect_timeout: Duration) -> Result<reqwest::Client, Failure> {
+    build(builder(tls, connect_timeout))
+}
+
+fn builder(tls: ClientConfig, connect_timeout: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .https_only(true)
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("mtk/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect_timeout)
+        .tcp_nodelay(true)
+        .pool_idle_timeout(Duration::from_secs(30))
+        // a server that vanished without a word must not hold a multiplexed connection until the deadline
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .http2_keep_alive_timeout(Duration::from_secs(5))
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Failure> {
+    builder
+        .build()
+        .map_err(|error| Failure::Setup(crate::transport::deepest(&error)))
 }
 
 /// The route in use, found when it is first needed and again when it is old or dead.

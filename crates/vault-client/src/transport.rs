@@ -250,7 +250,10 @@ impl rustify::client::Client for Transport {
     }
 }
 
-async fn bounded(mut answer: reqwest::Response, begun: Instant) -> Result<Response<Vec<u8>>, Failure> {
+pub(crate) async fn bounded(
+    mut answer: reqwest::Response,
+    begun: Instant,
+) -> Result<Response<Vec<u8>>, Failure> {
     let announced = answer.content_length().unwrap_or(0);
     if announced > MAX_BODY as u64 {
         return Err(Failure::TooLarge);
@@ -285,7 +288,7 @@ pub(crate) fn deepest(error: &dyn StdError) -> String {
     crate::answer::clean(&deepest.to_string(), &[])
 }
 
-fn failure(error: &reqwest::Error, begun: Instant) -> Failure {
+pub(crate) fn failure(error: &reqwest::Error, begun: Instant) -> Failure {
     if error.is_connect() {
         return match certificate(error) {
             Some(text) => Failure::Certificate(text),
