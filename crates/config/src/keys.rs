@@ -108,6 +108,7 @@ pub(crate) const WORKER_TYPES: &[(&str, Fate)] = &[
 /// Our additions, all below one key.
 pub(crate) const MTK: &[(&str, Fate)] = &[
     ("stateDirectory", Used),
+    ("consentLifetime", Used),
     ("credd", Section(&[("renewBefore", Used)])),
     ("node", Section(&[("tokenLifetime", Used)])),
     (
@@ -163,6 +164,7 @@ pub(crate) const ROLE: &[(&str, Fate)] = &[
     ("serviceCreddVaultTokenPathRootOverride", NotNeeded),
     // ours
     ("primary", Used),
+    ("scopes", Used),
 ];
 
 /// Flags of the Go service's executables, which viper would read from the file as well.

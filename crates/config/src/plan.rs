@@ -56,6 +56,7 @@ impl<'a, 't> Plan<'a, 't> {
         let credd = mtk.child("credd", self.report);
         let renew_before = self.span(&credd, "renewBefore", DAY * 14);
         let node_token_lifetime = self.node_token_lifetime(&mtk, min_token_lifetime);
+        let consent_lifetime = self.consent_lifetime(&mtk);
         let limits = self.limits(&mtk);
         let vault = self.vault(&mtk);
         let state_dir = self.path(&mtk, "stateDirectory");
@@ -73,6 +74,7 @@ impl<'a, 't> Plan<'a, 't> {
             min_token_lifetime,
             renew_before,
             node_token_lifetime,
+            consent_lifetime,
             timeouts,
             retries,
             limits,

@@ -86,6 +86,7 @@ impl<'a, 't> RoleReader<'a, 't> {
         let ssh = self.ssh();
         let disable_notifications = self.truth("disableNotifications").unwrap_or_default();
         let marked = self.marked();
+        let scopes = name.as_ref().map(|name| self.scopes(name)).unwrap_or_default();
         let claim = Claim {
             account: account.clone().unwrap_or_default(),
             uid,
@@ -116,6 +117,7 @@ impl<'a, 't> RoleReader<'a, 't> {
                 disable_notifications,
                 min_token_lifetime: self.shared.min_token_lifetime,
                 ssh,
+                scopes,
                 values: Vec::new(),
             }),
             _ => None,

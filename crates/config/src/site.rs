@@ -36,6 +36,8 @@ pub struct Site {
     pub renew_before: Duration,
     /// The life asked for a node token, at most a million seconds.
     pub node_token_lifetime: Duration,
+    /// How long a person's consent to a robot lasts at the issuer, if the file says so: no server tells it.
+    pub consent_lifetime: Option<Duration>,
     /// How long each step may take.
     pub timeouts: Timeouts,
     /// How often each step is tried again.
@@ -116,6 +118,9 @@ pub struct Service {
     pub min_token_lifetime: Duration,
     /// How its nodes are reached.
     pub ssh: Ssh,
+    /// What its bearer tokens must carry, as scopes of the WLCG profile (`wlcg.groups:/dune`): what the role asks of
+    /// the issuer, or as much of it as matters.
+    pub scopes: Vec<String>,
     /// The values in effect, and where each comes from.
     pub values: Vec<Effective>,
 }

@@ -22,6 +22,7 @@
 //! # Ok(()) }) }
 //! ```
 
+mod consent;
 mod database;
 mod directory;
 mod edge;
@@ -43,6 +44,7 @@ use sha2::Sha256;
 use sqlx::SqlitePool;
 use zeroize::Zeroizing;
 
+pub use consent::Consent;
 pub use edge::{EdgeId, NotAnEdge};
 pub use go::{GO_APPLICATION_ID, go_uids};
 pub use lock::{Held, Lock, LockError, lock};

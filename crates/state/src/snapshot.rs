@@ -114,7 +114,7 @@ impl State {
         })
     }
 
-    fn service(&self, row: &SqliteRow) -> Result<ServiceKey, Error> {
+    pub(crate) fn service(&self, row: &SqliteRow) -> Result<ServiceKey, Error> {
         Ok(ServiceKey {
             experiment: self.get(row, "experiment")?,
             role: self.get(row, "role")?,
@@ -123,20 +123,20 @@ impl State {
         })
     }
 
-    fn get<'r, T>(&self, row: &'r SqliteRow, column: &str) -> Result<T, Error>
+    pub(crate) fn get<'r, T>(&self, row: &'r SqliteRow, column: &str) -> Result<T, Error>
     where
         T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
     {
         row.try_get(column).map_err(|e| self.failed(e))
     }
 
-    fn time(&self, row: &SqliteRow, column: &str) -> Result<Timestamp, Error> {
+    pub(crate) fn time(&self, row: &SqliteRow, column: &str) -> Result<Timestamp, Error> {
         let micros: i64 = self.get(row, column)?;
         Timestamp::from_microsecond(micros)
             .map_err(|_| self.unreadable(format!("{column} {micros} is not a time")))
     }
 
-    fn maybe_time(&self, row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, Error> {
+    pub(crate) fn maybe_time(&self, row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, Error> {
         let micros: Option<i64> = self.get(row, column)?;
         micros.is_some().then(|| self.time(row, column)).transpose()
     }

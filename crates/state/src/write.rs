@@ -110,6 +110,32 @@ impl State {
         self.commit(work).await
     }
 
+    /// Forgets what a node held, after it was removed there.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn forget_push(&self, service: &ServiceKey, node: &str, path: &str) -> Result<(), Error> {
+        let mut work = self.begin().await?;
+        let service = self.service_id(&mut work, service).await?;
+        let query = sqlx::query("DELETE FROM push WHERE service_id = ? AND node = ? AND path = ?");
+        let query = query.bind(service).bind(node).bind(path);
+        query.execute(&mut *work).await.map_err(|e| self.failed(e))?;
+        self.commit(work).await
+    }
+
+    /// Forgets a login whose token was revoked.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn forget_login(&self, service: &ServiceKey, accessor: &str) -> Result<(), Error> {
+        let mut work = self.begin().await?;
+        let service = self.service_id(&mut work, service).await?;
+        let query = sqlx::query("DELETE FROM login WHERE service_id = ? AND accessor = ?");
+        let query = query.bind(service).bind(accessor);
+        query.execute(&mut *work).await.map_err(|e| self.failed(e))?;
+        self.commit(work).await
+    }
+
     /// Remembers what a node holds, once it was read back.
     ///
     /// # Errors
@@ -211,7 +237,7 @@ impl State {
             .rows_affected())
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
         // a transaction that begins by reading could not wait for another writer
         self.pool
             .begin_with("BEGIN IMMEDIATE")
@@ -219,11 +245,11 @@ impl State {
             .map_err(|e| self.failed(e))
     }
 
-    async fn commit(&self, work: Transaction<'static, Sqlite>) -> Result<(), Error> {
+    pub(crate) async fn commit(&self, work: Transaction<'static, Sqlite>) -> Result<(), Error> {
         work.commit().await.map_err(|e| self.failed(e))
     }
 
-    async fn service_id(
+    pub(crate) async fn service_id(
         &self,
         work: &mut Transaction<'static, Sqlite>,
         key: &ServiceKey,

@@ -16,6 +16,17 @@ pub(crate) struct Envelope {
     pub(crate) warnings: Option<Vec<String>>,
     #[serde(default)]
     pub(crate) errors: Option<Vec<String>>,
+    // sys/health has no data: these stand at the top
+    #[serde(default)]
+    pub(crate) initialized: Option<bool>,
+    #[serde(default)]
+    pub(crate) sealed: Option<bool>,
+    #[serde(default)]
+    pub(crate) standby: Option<bool>,
+    #[serde(default)]
+    pub(crate) version: Option<String>,
+    #[serde(default)]
+    pub(crate) server_time_utc: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +61,13 @@ pub(crate) struct Data {
     pub(crate) orphan: bool,
     #[serde(default)]
     pub(crate) policies: Vec<String>,
+    #[serde(default)]
+    pub(crate) auth_url: Option<String>,
+    #[serde(default)]
+    pub(crate) state: Option<Zeroizing<String>>,
+    /// A string where the server counts, a number by right.
+    #[serde(default)]
+    pub(crate) poll_interval: Option<serde_json::Value>,
 }
 
 impl Envelope {

@@ -37,14 +37,18 @@ mod endpoints;
 mod error;
 mod grant;
 mod issuer;
+mod oidc;
 mod refusal;
 mod route;
 mod server;
 mod transport;
+mod upkeep;
 
 pub use client::{Client, Options};
 pub use endpoints::{Restriction, SecretPath};
 pub use error::{Doing, Error, Fault};
 pub use grant::{Bearer, Child, Login, Lookup};
 pub use issuer::issuer_keys;
+pub use oidc::{Flow, Mode, OidcError, OidcLogin, Polled, RefreshToken};
 pub use server::Server;
+pub use upkeep::{Alive, Health};

@@ -98,6 +98,15 @@ impl<'t> Plan<'_, 't> {
         }
     }
 
+    /// Unset means that nobody said how long consents last.
+    pub(super) fn consent_lifetime(&mut self, mtk: &Section<'t>) -> Option<Duration> {
+        let read = |v: &Value| match section::span(v)? {
+            Duration::ZERO => Err("it must not be zero".to_owned()),
+            time => Ok(Shown(time)),
+        };
+        self.value(mtk, "consentLifetime", read).map(|shown| shown.0)
+    }
+
     pub(super) fn node_token_lifetime(&mut self, mtk: &Section<'t>, minimum: Duration) -> Duration {
         let limit = Duration::from_secs(credential::NODE_TOKEN_LIMIT.unsigned_abs());
         let node = mtk.child("node", self.report);

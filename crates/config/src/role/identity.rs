@@ -56,6 +56,32 @@ impl RoleReader<'_, '_> {
         }
     }
 
+    /// What the role's bearer tokens must carry: as written, else the groups of experiment and role, which is what
+    /// the Go service looks for.
+    pub(super) fn scopes(&mut self, name: &ServiceName) -> Vec<String> {
+        let issuer = name.issuer();
+        let mut groups = vec![format!("wlcg.groups:/{issuer}")];
+        if name.role() != "default" {
+            groups.push(format!("wlcg.groups:/{issuer}/{}", name.role()));
+        }
+        let Some(entry) = self.role.get("scopes") else {
+            self.keep("scopes", groups.join(" "), Origin::Default);
+            return groups;
+        };
+        let path = self.role.path_of(&entry.key);
+        match section::list(&entry.node.value) {
+            Ok(list) => {
+                let scopes: Vec<String> = list.into_iter().map(|(scope, _)| scope).collect();
+                self.keep("scopes", scopes.join(" "), Origin::File(entry.node.at));
+                scopes
+            }
+            Err(why) => {
+                self.report.refuse(entry.node.at, &path, why, "");
+                groups
+            }
+        }
+    }
+
     pub(super) fn principal(&mut self, account: &str, id: &ServiceId) -> Option<Principal> {
         let (text, setting) = match self.role.get("userPrincipalOverride") {
             Some(_) => self.text("userPrincipal")?,
