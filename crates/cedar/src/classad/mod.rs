@@ -15,11 +15,14 @@ use crate::{
 pub struct Limits {
     /// Expressions.
     pub expressions: usize,
-    /// Bytes of all expressions together.
+    /// Bytes of all expressions together, each counting [`Limits::PER_EXPRESSION`] more than its text has.
     pub bytes: usize,
 }
 
 impl Limits {
+    /// What keeping an expression takes besides its text: its place, and two small pieces of the heap. A line of
+    /// two bytes counts like the hundred it will take, so that a bound on bytes is one on memory.
+    pub const PER_EXPRESSION: usize = 128;
     /// For the ads of a handshake: what HTCondor itself accepts there, and 64 KiB.
     pub const HANDSHAKE: Limits = Limits {
         expressions: 100,
@@ -169,7 +172,7 @@ fn expression<'a>(reader: &mut Reader<'a>, left: &mut usize, limits: Limits) -> 
             other => other,
         })?;
     let line = line.unwrap_or_default();
-    *left = left.saturating_sub(line.len());
+    *left = left.saturating_sub(line.len() + Limits::PER_EXPRESSION);
     Ok(line)
 }
 
@@ -276,6 +279,15 @@ mod tests {
             ),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn short_lines_count_for_the_memory_they_take() {
+        let mut bytes = 1_000_000i64.to_be_bytes().to_vec();
+        bytes.extend(b"A=\0".repeat(1_000_000));
+        bytes.extend([0, 0]);
+        let error = Ad::decode(&mut Reader::new(Mode::Plain, &bytes), Limits::GENERAL).unwrap_err();
+        assert!(matches!(error, Malformed::TooLong { what: "an ad", .. }), "{error:?}");
     }
 
     #[test]

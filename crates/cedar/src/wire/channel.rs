@@ -19,6 +19,9 @@ const CUT: usize = 1_000_000;
 /// returned.
 pub struct Channel {
     inbound: Vec<u8>,
+    /// Where the next frame begins in `inbound`: what lies before is dropped once per read, not once per frame, or a
+    /// peer of one-byte frames would have us move everything behind each of them.
+    read: usize,
     partial: Zeroizing<Vec<u8>>,
     sent: Tally,
     received: Tally,
@@ -61,6 +64,7 @@ impl Channel {
     pub fn new() -> Self {
         Self {
             inbound: Vec::new(),
+            read: 0,
             partial: Zeroizing::default(),
             sent: Tally::default(),
             received: Tally::default(),
@@ -128,13 +132,19 @@ impl Channel {
     /// Takes bytes read from the connection. Call [`chunk`](Self::chunk) or [`message`](Self::message) until it
     /// says "not yet" before reading more: then at most one frame is ever buffered.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.inbound.drain(..self.read);
+        self.read = 0;
         self.inbound.extend_from_slice(bytes);
     }
 
     /// Whether bytes of an unfinished frame or message are here: an end of the connection now is a cut.
     #[must_use]
     pub fn is_mid_message(&self) -> bool {
-        !self.inbound.is_empty() || !self.partial.is_empty()
+        !self.unread().is_empty() || !self.partial.is_empty()
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.inbound.get(self.read..).unwrap_or_default()
     }
 
     /// The payload of the next frame, or `None` until it has come whole.
@@ -142,25 +152,25 @@ impl Channel {
     /// # Errors
     /// [`Malformed`], after which the connection is of no use.
     pub fn chunk(&mut self) -> Result<Option<Chunk>, Malformed> {
-        let Some(header) = Header::decode(&self.inbound)? else {
+        let Some(header) = Header::decode(self.unread())? else {
             return Ok(None);
         };
         if let Some(record) = &self.record {
             record.check_length(header.length)?;
         }
-        let whole = HEADER + header.length;
-        if self.inbound.len() < whole {
+        let end = self.read + HEADER + header.length;
+        let Some(frame) = self.inbound.get(self.read..end) else {
             return Ok(None);
-        }
-        let frame: Vec<u8> = self.inbound.drain(..whole).collect();
+        };
         let (head, body) = frame.split_at_checked(HEADER).unwrap_or_default();
         let bytes = match &mut self.record {
             Some(record) => record.open(head, body)?,
             None => {
-                self.received.count(&frame);
+                self.received.count(frame);
                 Zeroizing::new(body.to_vec())
             }
         };
+        self.read = end;
         Ok(Some(Chunk {
             bytes,
             last: header.last,
@@ -179,7 +189,7 @@ impl Channel {
         };
         loop {
             // refused from its header on, so that no more than `limit` is ever waited for
-            if let Some(header) = Header::decode(&self.inbound)? {
+            if let Some(header) = Header::decode(self.unread())? {
                 let overhead = if self.record.is_some() { 32 } else { 0 };
                 let total = self.partial.len() + header.length.saturating_sub(overhead);
                 if total > limit {
