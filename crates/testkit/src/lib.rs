@@ -6,6 +6,7 @@
 pub mod bed;
 pub mod consumers;
 pub mod http;
+pub mod pip;
 pub mod prerequisites;
 pub mod site;
 pub mod tools;

