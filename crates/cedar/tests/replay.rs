@@ -215,13 +215,8 @@ fn a_collector_asked_without_identity() {
     let established = server.establish(next).unwrap();
     assert!(established.authenticated_as("unauthenticated").is_err());
     let mode = server.channel.mode();
-    let projection = vec!["Name", "Machine", "MyAddress", "CredDIpAddr", "CondorVersion"];
-    let query = Query {
-        kind: Kind::Schedd,
-        constraint: None,
-        projection,
-        limit: None,
-    };
+    let projection = ["Name", "Machine", "MyAddress", "CredDIpAddr", "CondorVersion"];
+    let query = Query::all(Kind::Schedd, &projection);
     server.send(&query.encode(mode).unwrap());
     let (_, bytes) = server.lines.next().unwrap();
     server.channel.push(bytes);

@@ -217,13 +217,8 @@ impl Recorder {
             .establish(&mut connection, handshake::start(request)?)
             .await?;
         let mode = connection.channel.mode();
-        let projection = vec!["Name", "Machine", "MyAddress", "CredDIpAddr", "CondorVersion"];
-        let query = Query {
-            kind: Kind::Schedd,
-            constraint: None,
-            projection,
-            limit: None,
-        };
+        let projection = ["Name", "Machine", "MyAddress", "CredDIpAddr", "CondorVersion"];
+        let query = Query::all(Kind::Schedd, &projection);
         self.send(&mut connection, &query.encode(mode)?)?;
         let answer = self.receive(&mut connection)?;
         eprintln!("{} {mode:?} {} bytes", established.user(), answer.bytes().len());

@@ -1,40 +1,25 @@
-//! Asking collectors where schedds and credds are (cedar.md 6.1, 6.2).
+//! Asking one collector (cedar.md 6.1).
 
-use std::fmt;
+use std::{collections::VecDeque, fmt};
 
 use cedar::{
     classad::Ad,
-    commands::collector::{Answer, Kind as AdKind, Query},
+    commands::collector::{Answer, Limits, Query},
     security::Wish,
     sinful::{BadAddress, Sinful},
     wire::Mode,
 };
 
 use crate::{
-    CreddAddress, Error, Kind, Options, Stage,
+    Error, Kind, Options, Stage,
     address::Peer,
     conversation::{Conversation, Plan},
     deadline::Deadline,
+    framed::Framed,
 };
 
 /// Where collectors listen.
 const COLLECTOR_PORT: u16 = 9618;
-
-const SCHEDD_ATTRIBUTES: [&str; 5] = ["Name", "Machine", "MyAddress", "CredDIpAddr", "CondorVersion"];
-const CREDD_ATTRIBUTES: [&str; 4] = ["Name", "Machine", "MyAddress", "CredDIpAddr"];
-
-/// A schedd as a collector describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedd {
-    /// Its name.
-    pub name: String,
-    /// The host it runs on.
-    pub machine: String,
-    /// Its version text.
-    pub version: Option<String>,
-    /// The credd that keeps credentials for its jobs, if one is advertised.
-    pub credd: Option<CreddAddress>,
-}
 
 /// A collector: an entry of `COLLECTOR_HOST`.
 #[derive(Debug, Clone)]
@@ -54,71 +39,71 @@ impl Collector {
         })
     }
 
-    /// The schedds that match `constraint`, each with its credd.
+    /// Asks, and hands out the ads while they arrive, so that a pool-wide answer need not be held whole. All of it
+    /// must have arrived within [`Options::total`], and no pause may be longer than [`Options::step`].
     ///
     /// # Errors
-    /// [`Error`]; [`Kind::ConstraintRejected`] for what the collector cannot parse.
+    /// [`Error`]; [`Kind::ConstraintRejected`] for what the collector cannot parse comes from [`Ads::next`].
     ///
     /// # Cancel safety
-    /// Cancel safe: connections are dropped.
-    pub async fn schedds(&self, constraint: Option<&str>, options: &Options) -> Result<Vec<Schedd>, Error> {
-        self.schedds_within(constraint, options, Deadline::after(options.total))
+    /// Cancel safe: the connection is dropped.
+    pub async fn stream(&self, query: &Query, limits: Limits, options: &Options) -> Result<Ads, Error> {
+        self.stream_within(query, limits, options, Deadline::after(options.total))
             .await
     }
 
-    async fn schedds_within(
-        &self,
-        constraint: Option<&str>,
-        options: &Options,
-        deadline: Deadline,
-    ) -> Result<Vec<Schedd>, Error> {
-        let query = Query {
-            kind: AdKind::Schedd,
-            constraint: constraint.map(str::to_owned),
-            projection: SCHEDD_ATTRIBUTES.to_vec(),
-            limit: None,
-        };
-        let ads = self.query(&query, options, deadline).await?;
-        let mut schedds: Vec<Schedd> = ads.iter().filter_map(schedd).collect();
-        // schedds from 25.4 on name their credd themselves
-        if schedds.iter().any(|schedd| schedd.credd.is_none()) {
-            let credds = self.credds(options, deadline).await?;
-            for schedd in schedds.iter_mut().filter(|schedd| schedd.credd.is_none()) {
-                schedd.credd = belonging(schedd, &credds).cloned();
-            }
-        }
-        Ok(schedds)
+    /// The same, the whole answer at once, within [`Limits::DEFAULT`].
+    ///
+    /// # Errors
+    /// As [`Collector::stream`] and [`Ads::next`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the connection is dropped.
+    pub async fn query(&self, query: &Query, options: &Options) -> Result<Vec<Ad>, Error> {
+        self.query_within(query, options, Deadline::after(options.total))
+            .await
     }
 
-    async fn credds(&self, options: &Options, deadline: Deadline) -> Result<Vec<CreddAddress>, Error> {
-        let query = Query {
-            kind: AdKind::Credd,
-            constraint: None,
-            projection: CREDD_ATTRIBUTES.to_vec(),
-            limit: None,
-        };
-        let ads = self.query(&query, options, deadline).await?;
-        Ok(ads.iter().filter_map(credd).collect())
-    }
-
-    async fn query(&self, query: &Query, options: &Options, deadline: Deadline) -> Result<Vec<Ad>, Error> {
-        match self.query_as(query, options, deadline, Wish::READING).await {
-            // the pool prefers what we cannot do; maybe it does without
-            Err(error) if is_about_security(&error) => self
-                .query_as(query, options, deadline, Wish::ANONYMOUS)
-                .await
-                .map_err(|_| error),
-            outcome => outcome,
-        }
-    }
-
-    async fn query_as(
+    pub(crate) async fn query_within(
         &self,
         query: &Query,
         options: &Options,
         deadline: Deadline,
-        wish: Wish,
     ) -> Result<Vec<Ad>, Error> {
+        let mut stream = self
+            .stream_within(query, Limits::DEFAULT, options, deadline)
+            .await?;
+        let mut ads = Vec::new();
+        while let Some(ad) = stream.next().await? {
+            ads.push(ad);
+        }
+        tracing::debug!(peer = %self.peer, kind = ?query.kind, ads = ads.len(), "collector answered");
+        Ok(ads)
+    }
+
+    async fn stream_within(
+        &self,
+        query: &Query,
+        limits: Limits,
+        options: &Options,
+        deadline: Deadline,
+    ) -> Result<Ads, Error> {
+        let wished = |wish| self.stream_as(query, limits, options, deadline, wish);
+        match wished(Wish::READING).await {
+            // the pool prefers what we cannot do; maybe it does without
+            Err(error) if is_about_security(&error) => wished(Wish::ANONYMOUS).await.map_err(|_| error),
+            outcome => outcome,
+        }
+    }
+
+    async fn stream_as(
+        &self,
+        query: &Query,
+        limits: Limits,
+        options: &Options,
+        deadline: Deadline,
+        wish: Wish,
+    ) -> Result<Ads, Error> {
         let plan = Plan {
             peer: &self.peer,
             options,
@@ -136,34 +121,94 @@ impl Collector {
         } else {
             Mode::Plain
         };
-        let failed = |kind: Kind| Error::new(&self.peer, Stage::Commanding, kind);
-        let message = query.encode(mode).map_err(|error| failed(error.into()))?;
+        let message = query
+            .encode(mode)
+            .map_err(|error| Error::new(&self.peer, Stage::Commanding, error))?;
         let stretch = deadline.stage(options.step);
         plan.send(&mut framed, &message, stretch).await?;
-        let mut answer = Answer::new(mode);
-        let mut ads = Vec::new();
-        while !answer.is_complete() {
-            let chunk = stretch
-                .run(framed.chunk())
-                .await
-                .map_err(|elapsed| failed(elapsed.into()))?;
-            let chunk = chunk.map_err(|broken| match (Kind::from(broken), &query.constraint) {
-                // it says nothing, it just closes
-                (Kind::Closed, Some(constraint)) if ads.is_empty() => failed(Kind::ConstraintRejected {
-                    constraint: constraint.clone(),
-                }),
-                (kind, _) => failed(kind),
-            })?;
-            ads.extend(answer.receive(&chunk).map_err(|error| failed(error.into()))?);
-        }
-        tracing::debug!(peer = %self.peer, kind = ?query.kind, ads = ads.len(), "collector answered");
-        Ok(ads)
+        Ok(Ads {
+            peer: self.peer.clone(),
+            framed,
+            answer: Answer::within(limits, mode),
+            ready: VecDeque::new(),
+            taken: 0,
+            constraint: query.constraint.clone(),
+            deadline,
+            pause: options.step,
+        })
     }
 }
 
 impl fmt::Display for Collector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.peer.fmt(f)
+    }
+}
+
+/// An answer while it arrives.
+pub struct Ads {
+    peer: Peer,
+    framed: Framed,
+    answer: Answer,
+    ready: VecDeque<Ad>,
+    taken: usize,
+    constraint: Option<String>,
+    deadline: Deadline,
+    pause: std::time::Duration,
+}
+
+impl Ads {
+    /// The next ad; `None` at the end of a complete answer.
+    ///
+    /// # Errors
+    /// [`Error`], after which nothing more comes: time-outs, [`Kind::ConstraintRejected`], more than the limits allow.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: an ad that was not handed out is handed out by the next call.
+    pub async fn next(&mut self) -> Result<Option<Ad>, Error> {
+        loop {
+            if let Some(ad) = self.ready.pop_front() {
+                self.taken += 1;
+                return Ok(Some(ad));
+            }
+            if self.answer.is_complete() {
+                return Ok(None);
+            }
+            let read = self.deadline.stage(self.pause).run(self.framed.chunk()).await;
+            let chunk = match read {
+                Ok(Ok(chunk)) => chunk,
+                Ok(Err(broken)) => return Err(self.failed(self.ended(Kind::from(broken)))),
+                Err(elapsed) => return Err(self.failed(elapsed.into())),
+            };
+            let ads = self
+                .answer
+                .receive(&chunk)
+                .map_err(|error| self.failed(error.into()))?;
+            self.ready.extend(ads);
+        }
+    }
+
+    /// A collector that cannot read an expression says nothing, it just closes.
+    fn ended(&self, kind: Kind) -> Kind {
+        match (kind, &self.constraint) {
+            (Kind::Closed, Some(constraint)) if self.taken == 0 => Kind::ConstraintRejected {
+                constraint: constraint.clone(),
+            },
+            (kind, _) => kind,
+        }
+    }
+
+    fn failed(&self, kind: Kind) -> Error {
+        Error::new(&self.peer, Stage::Commanding, kind)
+    }
+}
+
+impl fmt::Debug for Ads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ads")
+            .field("peer", &self.peer)
+            .field("taken", &self.taken)
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,132 +219,3 @@ fn is_about_security(error: &Error) -> bool {
         Kind::Cedar(NoCommonMethod { .. } | NotEncrypted { .. } | MethodsFailed(_))
     )
 }
-
-fn schedd(ad: &Ad) -> Option<Schedd> {
-    let name = ad.text("Name")?.to_owned();
-    let machine = ad.text("Machine").unwrap_or(&name).to_owned();
-    let version = ad.text("CondorVersion").map(str::to_owned);
-    let own: Option<Sinful> = ad.text("CredDIpAddr").and_then(|text| text.parse().ok());
-    let credd = own.map(|sinful| CreddAddress::new(name.clone(), Some(machine.clone()), sinful));
-    Some(Schedd {
-        name,
-        machine,
-        version,
-        credd,
-    })
-}
-
-fn credd(ad: &Ad) -> Option<CreddAddress> {
-    let name = ad.text("Name")?.to_owned();
-    let sinful = ["CredDIpAddr", "MyAddress"]
-        .into_iter()
-        .find_map(|key| ad.text(key)?.parse().ok())?;
-    Some(CreddAddress::new(
-        name,
-        ad.text("Machine").map(str::to_owned),
-        sinful,
-    ))
-}
-
-/// The credd called like the schedd, else the one on the same host.
-fn belonging<'a>(schedd: &Schedd, credds: &'a [CreddAddress]) -> Option<&'a CreddAddress> {
-    let named = credds
-        .iter()
-        .find(|credd| credd.name.eq_ignore_ascii_case(&schedd.name));
-    named.or_else(|| {
-        let same = |machine: &String| machine.eq_ignore_ascii_case(&schedd.machine);
-        credds
-            .iter()
-            .find(|credd| credd.machine.as_ref().is_some_and(same))
-    })
-}
-
-/// The schedds that match `constraint`, each with its credd, from the first collector that answers.
-///
-/// # Errors
-/// The collector's [`Error`] if there is one only; [`Kind::NoCollector`] with all of theirs otherwise.
-///
-/// # Cancel safety
-/// Cancel safe: connections are dropped.
-pub async fn schedds(
-    collectors: &[String],
-    constraint: Option<&str>,
-    options: &Options,
-) -> Result<Vec<Schedd>, Error> {
-    let deadline = Deadline::after(options.total);
-    let mut failures = Vec::new();
-    for entry in collectors {
-        let asked = match collector(entry) {
-            Ok(collector) => collector.schedds_within(constraint, options, deadline).await,
-            Err(error) => Err(error),
-        };
-        match asked {
-            Ok(schedds) => return Ok(schedds),
-            Err(error) => failures.push(error),
-        }
-    }
-    Err(combined(failures))
-}
-
-/// The credd called `name`: advertised under that name or, failing that, running on that host. `host:port` and
-/// sinful strings are taken as they are, without asking a collector.
-///
-/// # Errors
-/// [`Kind::NoSuchCredd`] if the collectors know none; else as [`schedds`].
-///
-/// # Cancel safety
-/// Cancel safe: connections are dropped.
-pub async fn locate(collectors: &[String], name: &str, options: &Options) -> Result<CreddAddress, Error> {
-    let name = name.trim();
-    if name.starts_with('<') || name.contains(':') {
-        return CreddAddress::from_entry(name)
-            .map_err(|error| Error::new(&format!("credd {name}"), Stage::Preparing, error));
-    }
-    let deadline = Deadline::after(options.total);
-    let mut failures = Vec::new();
-    for entry in collectors {
-        let asked = match collector(entry) {
-            Ok(collector) => collector.credds(options, deadline).await,
-            Err(error) => Err(error),
-        };
-        match asked {
-            Ok(credds) => {
-                let wanted = Schedd {
-                    name: name.to_owned(),
-                    machine: name.to_owned(),
-                    version: None,
-                    credd: None,
-                };
-                if let Some(credd) = belonging(&wanted, &credds) {
-                    return Ok(credd.clone());
-                }
-                let kind = Kind::NoSuchCredd {
-                    name: name.to_owned(),
-                };
-                failures.push(Error::new(&format!("collector {entry}"), Stage::Commanding, kind));
-            }
-            Err(error) => failures.push(error),
-        }
-    }
-    Err(combined(failures))
-}
-
-fn collector(entry: &str) -> Result<Collector, Error> {
-    Collector::new(entry)
-        .map_err(|error| Error::new(&format!("collector {}", entry.trim()), Stage::Preparing, error))
-}
-
-fn combined(mut failures: Vec<Error>) -> Error {
-    match failures.pop() {
-        Some(only) if failures.is_empty() => only,
-        Some(last) => {
-            failures.push(last);
-            Error::new(&"every collector", Stage::Commanding, Kind::NoCollector(failures))
-        }
-        None => Error::new(&"every collector", Stage::Preparing, Kind::NoCollector(failures)),
-    }
-}
-
-#[cfg(test)]
-#[path = "collector_tests.rs"]
-mod tests;

@@ -1,6 +1,10 @@
 //! One credd, as one identity: store, query, delete (cedar.md 6.3, 6.4).
 
+mod exchange;
+mod more;
+
 use std::{
+    collections::BTreeSet,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,26 +13,22 @@ use std::{
 };
 
 use cedar::{
-    Malformed, Unsendable,
-    commands::store_cred::{self, CredName, MAX_REPLY, Reply, ResultCode, STORE_CRED, Target},
-    security::{Authenticated, Established, Session, Version, Wish},
-    wire::Outgoing,
+    Malformed,
+    commands::store_cred::{self, CredName, Refresh, Restriction, ResultCode, Target, Terms},
+    security::{Authenticated, Session},
 };
 use credential::SecretBytes;
 use jiff::Timestamp;
 
-use crate::{
-    CreddAddress, Error, Identity, Kind, Options, Stage,
-    address::Peer,
-    conversation::{Conversation, Plan},
-    deadline::Deadline,
-};
-
-/// From this version on a credd names the user it took us for in its answers.
-const NAMES_USER: Version = Version(23, 10, 1);
+use self::exchange::{Answered, Command};
+pub use self::more::{Entry, Wanted};
+use crate::{CreddAddress, Error, Identity, Kind, Options, Stage, address::Peer, deadline::Deadline};
 
 /// Longer than the second a file's time is counted in.
 const NEXT_SECOND: Duration = Duration::from_millis(1100);
+
+/// A credd that waits for its credmon answers after 20 s at the latest.
+const CREDMON: Duration = Duration::from_secs(25);
 
 /// What a credd holds of one credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,6 +40,19 @@ pub struct Held {
     pub used: Option<Timestamp>,
     /// Whether the credd cannot read what is stored: store it again.
     pub damaged: bool,
+    /// Whether it has other scopes or another audience than was asked for. A question without either is answered so
+    /// for every credential that has one.
+    pub other_restriction: bool,
+}
+
+impl Held {
+    /// The time of the file that a store on such terms writes.
+    fn of(&self, refresh: Refresh) -> Option<Timestamp> {
+        match refresh {
+            Refresh::ByCredmon => self.top,
+            Refresh::AsGiven => self.used,
+        }
+    }
 }
 
 /// A store that was carried out and seen.
@@ -62,6 +75,7 @@ pub struct Credd {
     peer: Peer,
     identity: Identity,
     options: Options,
+    acts_for: BTreeSet<String>,
     known: Mutex<Known>,
     handshakes: AtomicU64,
     resumptions: AtomicU64,
@@ -74,22 +88,8 @@ struct Known {
     version: Option<String>,
 }
 
-/// What one command needs on every connection it may take.
-struct Command<'a> {
-    user: &'a str,
-    name: &'a CredName,
-    stage: Stage,
-    build: &'a (dyn Fn(&Authenticated, &Target) -> Result<Outgoing, Unsendable> + Sync),
-}
-
-/// A reply, and what was known when it came.
-struct Answered {
-    reply: Reply,
-    target: Target,
-}
-
 impl Credd {
-    /// A credd at `address`, as `identity`. Nothing is sent yet.
+    /// A credd at `address`, as `identity`, for its own user alone. Nothing is sent yet.
     #[must_use]
     pub fn new(address: CreddAddress, identity: Identity, options: Options) -> Self {
         let peer = Peer::new(
@@ -102,10 +102,19 @@ impl Credd {
             peer,
             identity,
             options,
+            acts_for: BTreeSet::new(),
             known: Mutex::default(),
             handshakes: AtomicU64::new(0),
             resumptions: AtomicU64::new(0),
         }
+    }
+
+    /// The same, for these users as well: the identity is one of the credd's `CRED_SUPER_USERS`. Each call still names
+    /// the user it is for, and the credd must know us as the identity's own user, before and after.
+    #[must_use]
+    pub fn acting_for(mut self, users: impl IntoIterator<Item = String>) -> Self {
+        self.acts_for.extend(users);
+        self
     }
 
     /// Which credd this is.
@@ -146,14 +155,28 @@ impl Credd {
     /// # Cancel safety
     /// Cancel safe: nothing is changed.
     pub async fn query(&self, user: &str, service: &str, handle: Option<&str>) -> Result<Held, Error> {
+        self.query_restricted(user, service, handle, &Restriction::default())
+            .await
+    }
+
+    /// The same, and whether it has exactly these scopes and this audience: [`Held::other_restriction`].
+    ///
+    /// # Errors
+    /// As [`Credd::query`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is changed.
+    pub async fn query_restricted(
+        &self,
+        user: &str,
+        service: &str,
+        handle: Option<&str>,
+        restriction: &Restriction,
+    ) -> Result<Held, Error> {
         let name = self.name(service, handle)?;
-        self.look(
-            user,
-            &name,
-            Stage::Commanding,
-            Deadline::after(self.options.total),
-        )
-        .await
+        let deadline = Deadline::after(self.options.total);
+        self.look(user, &name, restriction, Stage::Commanding, deadline)
+            .await
     }
 
     /// Stores `json` as `service` (and `handle`) for `user`, and sees that it is there.
@@ -176,24 +199,52 @@ impl Credd {
         handle: Option<&str>,
         json: &SecretBytes,
     ) -> Result<Stored, Error> {
+        self.store_on(user, service, handle, json, &Terms::default())
+            .await
+    }
+
+    /// The same on other terms.
+    ///
+    /// # Errors
+    /// As [`Credd::store`]; [`ResultCode::OtherScopes`] if the credd shows other scopes or another audience afterwards
+    /// than the terms demand.
+    ///
+    /// # Cancel safety
+    /// As [`Credd::store`].
+    pub async fn store_on(
+        &self,
+        user: &str,
+        service: &str,
+        handle: Option<&str>,
+        json: &SecretBytes,
+        terms: &Terms,
+    ) -> Result<Stored, Error> {
         let name = self.name(service, handle)?;
         let deadline = Deadline::after(self.options.total);
-        let mut newest = self.look(user, &name, Stage::Commanding, deadline).await?.top;
+        let restriction = &terms.restriction;
+        let held = self
+            .look(user, &name, restriction, Stage::Commanding, deadline)
+            .await?;
+        let mut newest = held.of(terms.refresh);
         let mut repeated = false;
+        let patience = if terms.wait { CREDMON } else { Duration::ZERO };
         loop {
-            let build = |proof: &Authenticated, target: &Target| store_cred::add(proof, target, &name, json);
-            let command = Command {
-                user,
-                name: &name,
-                stage: Stage::Commanding,
-                build: &build,
+            let build = |proof: &Authenticated, target: &Target| {
+                store_cred::add_on(proof, target, &name, json, terms)
             };
+            let command = Command::new(user, &name, Stage::Commanding, &build).patience(patience);
             let Answered { reply, target } = self.exchange(&command, deadline).await?;
             if !reply.code.is_success() {
                 return Err(self.refused(reply.code, &target, &name, Stage::Commanding));
             }
-            let top = self.look(user, &name, Stage::Verifying, deadline).await?.top;
+            let held = self
+                .look(user, &name, restriction, Stage::Verifying, deadline)
+                .await?;
+            let top = held.of(terms.refresh);
             if let Some(top) = top.filter(|top| newest.is_none_or(|newest| *top > newest)) {
+                if held.other_restriction && *restriction != Restriction::default() {
+                    return Err(self.refused(ResultCode::OtherScopes, &target, &name, Stage::Verifying));
+                }
                 tracing::info!(credd = %self.peer, user = %target, credential = %name, "credential stored");
                 return Ok(Stored {
                     top,
@@ -231,15 +282,9 @@ impl Credd {
     pub async fn delete(&self, user: &str, service: &str, handle: Option<&str>) -> Result<(), Error> {
         let name = self.name(service, handle)?;
         let build = |proof: &Authenticated, target: &Target| store_cred::delete(proof, target, &name);
-        let command = Command {
-            user,
-            name: &name,
-            stage: Stage::Commanding,
-            build: &build,
-        };
-        let Answered { reply, target } = self
-            .exchange(&command, Deadline::after(self.options.total))
-            .await?;
+        let command = Command::new(user, &name, Stage::Commanding, &build);
+        let deadline = Deadline::after(self.options.total);
+        let Answered { reply, target } = self.exchange(&command, deadline).await?;
         match reply.code {
             ResultCode::Success | ResultCode::NotFound => Ok(()),
             code => Err(self.refused(code, &target, &name, Stage::Commanding)),
@@ -250,24 +295,18 @@ impl Credd {
         &self,
         user: &str,
         name: &CredName,
+        restriction: &Restriction,
         stage: Stage,
         deadline: Deadline,
     ) -> Result<Held, Error> {
-        let build = |proof: &Authenticated, target: &Target| store_cred::query(proof, target, name);
-        let Answered { reply, target } = self
-            .exchange(
-                &Command {
-                    user,
-                    name,
-                    stage,
-                    build: &build,
-                },
-                deadline,
-            )
-            .await?;
+        let build = |proof: &Authenticated, target: &Target| {
+            store_cred::query_restricted(proof, target, name, restriction)
+        };
+        let command = Command::new(user, name, stage, &build);
+        let Answered { reply, target } = self.exchange(&command, deadline).await?;
         match reply.code {
             ResultCode::NotFound => Ok(Held::default()),
-            // 13: it has scopes of its own, which are none of this question's
+            // 13: it has scopes of its own, which need not be this question's business
             ResultCode::Success
             | ResultCode::SuccessAt(_)
             | ResultCode::SuccessPending
@@ -276,6 +315,7 @@ impl Credd {
                 top: self.time(reply.top_time(name), stage)?,
                 used: self.time(reply.use_time(name), stage)?,
                 damaged: reply.code == ResultCode::NotJson,
+                other_restriction: reply.code == ResultCode::OtherScopes,
             }),
             code => Err(self.refused(code, &target, name, stage)),
         }
@@ -294,98 +334,6 @@ impl Credd {
             .map_err(|error| self.failed(stage, error))
     }
 
-    /// One command: on the session of before if there is one and the credd still knows it, else on a new one.
-    async fn exchange(&self, command: &Command<'_>, deadline: Deadline) -> Result<Answered, Error> {
-        if let Some(session) = self.with_known(|known| known.session.clone()) {
-            match self.attempt(command, Some(session), deadline).await {
-                Err(error) if is_stale(&error) => {
-                    tracing::debug!(credd = %self.peer, "session is stale, authenticating anew");
-                    self.with_known(|known| known.session = None);
-                }
-                outcome => return outcome,
-            }
-        }
-        self.attempt(command, None, deadline).await
-    }
-
-    async fn attempt(
-        &self,
-        command: &Command<'_>,
-        session: Option<Session>,
-        deadline: Deadline,
-    ) -> Result<Answered, Error> {
-        let plan = Plan {
-            peer: &self.peer,
-            options: &self.options,
-            deadline,
-            command: STORE_CRED,
-            wish: Wish::CREDENTIAL,
-            identity: Some(&self.identity),
-        };
-        let resumed = session.is_some();
-        let Conversation {
-            mut framed,
-            established,
-        } = plan.open(session).await?;
-        self.remember(&established, resumed);
-        // from here on the wire is sealed and the credd takes us for whom it must
-        let proof = established
-            .authenticated_as(&self.identity.user)
-            .map_err(|error| self.failed(Stage::Authenticating, error))?;
-        let target =
-            Target::new(command.user, &proof).map_err(|error| self.failed(Stage::Preparing, error))?;
-        let message =
-            (command.build)(&proof, &target).map_err(|error| self.failed(Stage::Preparing, error))?;
-        let stretch = deadline.stage(self.options.step);
-        let sent = plan.send(&mut framed, &message, stretch).await;
-        let answer = match sent {
-            Ok(()) => plan.receive(&mut framed, MAX_REPLY, stretch).await,
-            Err(error) => Err(error),
-        };
-        let answer = answer.map_err(|error| Error {
-            stage: command.stage,
-            ..error
-        })?;
-        let reply = Reply::decode(&answer).map_err(|error| self.failed(command.stage, error))?;
-        self.check_user(&reply, &proof, established.version())
-            .map_err(|kind| self.failed(command.stage, kind))?;
-        tracing::debug!(credd = %self.peer, user = %target, credential = %command.name, code = %reply.code, resumed, "credd answered");
-        Ok(Answered { reply, target })
-    }
-
-    /// The credd must still say who we are, if it is of an age to say so.
-    fn check_user(&self, reply: &Reply, proof: &Authenticated, version: Option<&str>) -> Result<(), Kind> {
-        let before = proof.user().to_string();
-        let must = reply.code.is_success()
-            && version
-                .and_then(Version::parse)
-                .is_some_and(|version| version >= NAMES_USER);
-        match reply.user() {
-            Some(after) if after == before => Ok(()),
-            None if !must => Ok(()),
-            after => Err(Kind::OtherUser {
-                before,
-                after: after.map(str::to_owned),
-            }),
-        }
-    }
-
-    fn remember(&self, established: &Established, resumed: bool) {
-        let counter = if resumed {
-            &self.resumptions
-        } else {
-            &self.handshakes
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.with_known(|known| {
-            known.user = Some(established.user().to_string());
-            known.version = established.version().map(str::to_owned).or(known.version.take());
-            if !resumed {
-                known.session = established.session();
-            }
-        });
-    }
-
     fn with_known<T>(&self, use_it: impl FnOnce(&mut Known) -> T) -> T {
         // nothing in there is left half changed by a panic
         use_it(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
@@ -396,27 +344,15 @@ impl Credd {
     }
 
     fn refused(&self, code: ResultCode, target: &Target, name: &CredName, stage: Stage) -> Error {
-        self.failed(
-            stage,
-            Kind::Refused {
-                code,
-                target: target.to_string(),
-                name: name.stem(),
-            },
-        )
+        self.refused_whole(code, target, name.stem(), stage)
+    }
+
+    fn refused_whole(&self, code: ResultCode, target: &Target, name: String, stage: Stage) -> Error {
+        let target = target.to_string();
+        self.failed(stage, Kind::Refused { code, target, name })
     }
 
     fn failed(&self, stage: Stage, kind: impl Into<Kind>) -> Error {
         Error::new(&self.peer, stage, kind)
-    }
-}
-
-/// Whether a resumed conversation failed in one of the ways that mean "authenticate anew": the id forgotten, the
-/// connection closed behind the answer, or another key (cedar.md 4.5). All our commands may be sent twice.
-fn is_stale(error: &Error) -> bool {
-    match &error.kind {
-        Kind::Cedar(cedar::Error::SessionUnknown | cedar::Error::Malformed(Malformed::Seal)) => true,
-        Kind::Closed | Kind::Broken(_) => error.stage != Stage::Connecting,
-        _ => false,
     }
 }

@@ -114,6 +114,22 @@ pub enum Kind {
         /// Which credential, by the stem of its file.
         name: String,
     },
+    /// The credd has no access token of this credential.
+    #[error("the credd has no access token of {name}: {why}")]
+    NoToken {
+        /// Which credential, by the stem of its file.
+        name: String,
+        /// The credd's words.
+        why: String,
+    },
+    /// Asked to act for somebody this identity was not meant for.
+    #[error("the identity {identity:?} was not set up to act for {user:?}")]
+    NotActingFor {
+        /// The identity's own user.
+        identity: String,
+        /// Who it was asked to act for.
+        user: String,
+    },
     /// After the command the credd names another user than before, or none where it must.
     #[error("the credd knew us as {before:?} before the command and as {after:?} in its answer")]
     OtherUser {
@@ -213,7 +229,7 @@ impl Error {
             Kind::Kerberos(error) => error.retryable(),
             Kind::NoCollector(failures) => failures.iter().any(Error::retryable),
             Kind::Refused { code, .. } => *code == ResultCode::Failure,
-            Kind::Cedar(cedar::Error::SessionUnknown | cedar::Error::ClosedInMethod(_)) => true,
+            Kind::Cedar(cedar::Error::SessionUnknown | cedar::Error::ClosedInMethod { .. }) => true,
             _ => false,
         }
     }
@@ -225,7 +241,10 @@ impl Error {
             Kind::Timeout(_) | Kind::Unreachable(_) | Kind::Broken(_) | Kind::Resolve { .. } => {
                 Fault::Network
             }
-            Kind::ConstraintRejected { .. } | Kind::Kerberos(_) | Kind::Nameless => Fault::Ours,
+            Kind::ConstraintRejected { .. }
+            | Kind::Kerberos(_)
+            | Kind::Nameless
+            | Kind::NotActingFor { .. } => Fault::Ours,
             Kind::Cedar(cedar::Error::Unsendable(_)) => Fault::Ours,
             Kind::NoCollector(failures) => failures.first().map_or(Fault::Ours, Error::fault),
             _ => Fault::Theirs,

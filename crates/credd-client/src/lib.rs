@@ -32,15 +32,26 @@ mod deadline;
 mod error;
 mod framed;
 mod json;
+mod pool;
 
 use std::time::Duration;
 
 pub use address::CreddAddress;
-pub use cedar::{commands::store_cred::ResultCode, security::Version, sinful::Sinful};
-pub use collector::{Collector, Schedd, locate, schedds};
-pub use credd::{Credd, Held, Stored};
+pub use cedar::{
+    classad,
+    commands::{
+        check_creds::Verdict,
+        collector as ads,
+        store_cred::{All, Refresh, Restriction, ResultCode, Terms},
+    },
+    security::Version,
+    sinful::Sinful,
+};
+pub use collector::{Ads, Collector};
+pub use credd::{Credd, Entry, Held, Stored, Wanted};
 pub use error::{Error, Fault, Kind, Stage};
 pub use json::vault_credential;
+pub use pool::{Answered, Keep, Pool, Schedd, locate, schedds};
 
 /// How long to wait, and who to say we are.
 #[derive(Debug, Clone)]

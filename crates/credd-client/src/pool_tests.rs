@@ -166,6 +166,47 @@ async fn the_second_collector_is_asked_when_the_first_does_not_answer() {
     assert_eq!(failures[1].stage, Stage::Negotiating);
 }
 
+async fn remembering(keep: Keep, age: Duration) -> Result<Answered, Error> {
+    let query = Query::all(AdKind::Schedd, &["Name"]);
+    // nobody listens there
+    let pool = Pool::new(&["127.0.0.1:1".into(), "<bad".into()], keep, options());
+    let at = tokio::time::Instant::now() - age;
+    let mut ad = Ad::new();
+    ad.set("Name", "a");
+    *pool.slot("127.0.0.1:1", &query).lock().await = Some(Remembered {
+        ads: Arc::new(vec![ad]),
+        at,
+    });
+    let other = pool.ads(&query.clone().matching(Some("Name == \"a\""))).await;
+    assert!(matches!(other.unwrap_err().kind, Kind::NoCollector(_)));
+    pool.ads(&query).await
+}
+
+#[tokio::test]
+async fn a_fresh_answer_is_not_asked_for_again() {
+    let keep = Keep {
+        fresh: Duration::from_secs(60),
+        stale: Duration::ZERO,
+    };
+    let answered = remembering(keep, Duration::from_secs(1)).await.unwrap();
+    assert_eq!((answered.ads.len(), answered.failures.len()), (1, 0));
+    assert!(remembering(keep, Duration::from_secs(61)).await.is_err());
+}
+
+#[tokio::test]
+async fn the_last_good_answer_stands_in_when_nobody_answers() {
+    let keep = Keep {
+        fresh: Duration::ZERO,
+        stale: Duration::from_secs(600),
+    };
+    let answered = remembering(keep, Duration::from_secs(60)).await.unwrap();
+    assert_eq!((answered.ads.len(), answered.failures.len()), (1, 2));
+    assert_eq!(answered.collector, "127.0.0.1:1");
+    assert!(answered.age >= Duration::from_secs(60));
+    let error = remembering(keep, Duration::from_secs(601)).await.unwrap_err();
+    assert!(matches!(error.kind, Kind::NoCollector(failures) if failures.len() == 2));
+}
+
 #[test]
 fn a_credd_belongs_by_name_then_by_host() {
     let credd = |name: &str, machine: &str| {

@@ -115,12 +115,7 @@ impl Ad {
     pub fn encode(&self, mut message: Outgoing) -> Result<Outgoing, Unsendable> {
         message = message.length(self.0.len());
         for (name, value) in &self.0 {
-            if !is_name(name) {
-                return Err(Unsendable::Characters {
-                    what: "an attribute name",
-                    text: name.clone(),
-                });
-            }
+            check_name("an attribute name", name)?;
             message = message.string("an attribute", &format!("{name} = {value}"))?;
         }
         // two historic types, always empty now
@@ -191,6 +186,14 @@ fn split(line: &[u8]) -> Option<(String, &[u8])> {
     let (name, value) = line.split_at_checked(at)?;
     let name = String::from_utf8_lossy(name.trim_ascii());
     (!name.is_empty()).then(|| (name.into_owned(), value.get(1..).unwrap_or_default()))
+}
+
+/// Refuses what is no attribute name.
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), Unsendable> {
+    let text = || name.to_owned();
+    is_name(name)
+        .then_some(())
+        .ok_or_else(|| Unsendable::Characters { what, text: text() })
 }
 
 fn is_name(text: &str) -> bool {

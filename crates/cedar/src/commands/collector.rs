@@ -1,5 +1,7 @@
 //! Asking a collector for ads (cedar.md 6.1).
 
+use std::borrow::Cow;
+
 use crate::{
     Malformed, Unsendable,
     classad::{self, Ad, Value},
@@ -7,66 +9,108 @@ use crate::{
 };
 
 /// What kind of ad is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
     /// Schedds.
     Schedd,
     /// Credds, which advertise themselves with generic ads.
     Credd,
+    /// Masters.
+    Master,
+    /// Collectors.
+    Collector,
+    /// Startds: execution slots. Large pools have some hundred thousand, so bound or project the query.
+    Startd,
+    /// Ads of every kind at once.
+    Any,
+    /// Daemons that advertise themselves with generic ads, by the `MyType` of those, in its exact case.
+    Generic(String),
 }
 
 impl Kind {
     /// The command of such a query.
     #[must_use]
-    pub fn command(self) -> u32 {
+    pub fn command(&self) -> u32 {
         match self {
+            Kind::Startd => 5,
             Kind::Schedd => 6,
-            Kind::Credd => 74,
+            Kind::Master => 7,
+            Kind::Collector => 20,
+            Kind::Any => 48,
+            Kind::Credd | Kind::Generic(_) => 74,
         }
     }
 
     /// In this exact case: collectors between 23.7 and 24.x compare it so.
-    fn target_type(self) -> &'static str {
+    fn target_type(&self) -> &str {
         match self {
             Kind::Schedd => "Scheduler",
             Kind::Credd => "CredD",
+            Kind::Master => "DaemonMaster",
+            Kind::Collector => "Collector",
+            Kind::Startd => "Machine",
+            Kind::Any => "Any",
+            Kind::Generic(kind) => kind,
         }
     }
 }
 
 /// A query.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Query {
     /// What is asked for.
     pub kind: Kind,
     /// A ClassAd expression, evaluated against one ad: `TARGET.x` matches nothing. `None` for all.
     pub constraint: Option<String>,
-    /// The attributes wanted; whole ads are large.
-    pub projection: Vec<&'static str>,
+    /// The attributes wanted; empty for whole ads, which are large.
+    pub projection: Vec<Cow<'static, str>>,
     /// Most ads wanted.
     pub limit: Option<u32>,
 }
 
 impl Query {
+    /// A query for `attributes` of every ad of a kind.
+    #[must_use]
+    pub fn all(kind: Kind, attributes: &[&'static str]) -> Self {
+        Self {
+            kind,
+            constraint: None,
+            projection: attributes.iter().copied().map(Cow::Borrowed).collect(),
+            limit: None,
+        }
+    }
+
+    /// Only the ads for which `constraint` is true, or a number other than 0. Of text that is only blanks, and of
+    /// `None`, nothing is asked.
+    #[must_use]
+    pub fn matching(mut self, constraint: Option<&str>) -> Self {
+        let constraint = constraint.map(str::trim).filter(|text| !text.is_empty());
+        self.constraint = constraint.map(str::to_owned);
+        self
+    }
+
+    /// At most so many ads.
+    #[must_use]
+    pub fn at_most(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// A query for the one ad called `name`.
     ///
     /// # Errors
     /// [`Unsendable::Characters`] for a name that cannot stand in an expression.
-    pub fn named(kind: Kind, name: &str, projection: Vec<&'static str>) -> Result<Self, Unsendable> {
+    pub fn named(kind: Kind, name: &str, attributes: &[&'static str]) -> Result<Self, Unsendable> {
         let name = classad::in_expression("a daemon's name", name)?;
-        Ok(Self {
-            kind,
-            constraint: Some(format!("Name == {name}")),
-            projection,
-            limit: Some(1),
-        })
+        let query = Self::all(kind, attributes).at_most(1);
+        Ok(query.matching(Some(&format!("Name == {name}"))))
     }
 
     /// The query's message.
     ///
     /// # Errors
-    /// [`Unsendable::Nul`].
+    /// [`Unsendable::Nul`]; [`Unsendable::Characters`] for an attribute that is none.
     pub fn encode(&self, mode: Mode) -> Result<Outgoing, Unsendable> {
         let mut ad = Ad::new();
         ad.set("MyType", "Query");
@@ -81,6 +125,10 @@ impl Query {
             "Requirements",
             wanted.map_or(all, |c| Value::Expression(c.to_owned())),
         );
+        for name in &self.projection {
+            // a blank or a comma would be two attributes to the collector
+            classad::check_name("an attribute", name)?;
+        }
         if !self.projection.is_empty() {
             ad.set("Projection", self.projection.join(" ").as_str());
         }
@@ -91,16 +139,34 @@ impl Query {
     }
 }
 
-/// Most ads taken from one answer. The largest pools have some hundred schedds.
-const MAX_ADS: usize = 20_000;
+/// How much is taken from one answer, beyond which it is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Ads.
+    pub ads: usize,
+    /// Bytes on the wire, without framing.
+    pub bytes: usize,
+}
 
-/// Most bytes taken from one answer.
-const MAX_BYTES: usize = 128 * 1024 * 1024;
+impl Limits {
+    /// 20 000 ads, 128 MiB. The largest pools have some hundred schedds.
+    pub const DEFAULT: Limits = Limits {
+        ads: 20_000,
+        bytes: 128 * 1024 * 1024,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 /// Takes an answer apart while it arrives: one message of many frames, repeating 1 and an ad, ended by 0.
 #[derive(Debug)]
 pub struct Answer {
     mode: Mode,
+    limits: Limits,
     buffer: Vec<u8>,
     /// How much must be there before another look is worth it: a peer that sends an ad byte by byte may not make
     /// us read its beginning over and over.
@@ -111,11 +177,18 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// For an answer on a stream in `mode`.
+    /// For an answer on a stream in `mode`, within [`Limits::DEFAULT`].
     #[must_use]
     pub fn new(mode: Mode) -> Self {
+        Self::within(Limits::DEFAULT, mode)
+    }
+
+    /// For an answer on a stream in `mode`. What is buffered stays below one ad (1 MiB) and one frame (1 MiB).
+    #[must_use]
+    pub fn within(limits: Limits, mode: Mode) -> Self {
         Self {
             mode,
+            limits,
             buffer: Vec::new(),
             look_at: 0,
             taken: 0,
@@ -136,8 +209,8 @@ impl Answer {
     /// [`Malformed`], after which the connection is of no use.
     pub fn receive(&mut self, chunk: &Chunk) -> Result<Vec<Ad>, Malformed> {
         self.bytes += chunk.bytes.len();
-        if self.bytes > MAX_BYTES {
-            let (got, limit) = (self.bytes as u64, MAX_BYTES as u64);
+        if self.bytes > self.limits.bytes {
+            let (got, limit) = (self.bytes as u64, self.limits.bytes as u64);
             return Err(Malformed::TooLong {
                 what: "the collector's answer",
                 got,
@@ -164,8 +237,8 @@ impl Answer {
         self.buffer.drain(..used);
         self.look_at = self.buffer.len().saturating_mul(2);
         self.taken += ads.len();
-        if self.taken > MAX_ADS {
-            let (got, limit) = (self.taken as u64, MAX_ADS as u64);
+        if self.taken > self.limits.ads {
+            let (got, limit) = (self.taken as u64, self.limits.ads as u64);
             return Err(Malformed::TooLong {
                 what: "the number of ads",
                 got,
@@ -250,12 +323,8 @@ mod tests {
 
     #[test]
     fn a_query_always_has_requirements() {
-        let query = |constraint: Option<&str>| Query {
-            kind: Kind::Schedd,
-            constraint: constraint.map(str::to_owned),
-            projection: vec!["Name", "Machine"],
-            limit: None,
-        };
+        let query =
+            |constraint: Option<&str>| Query::all(Kind::Schedd, &["Name", "Machine"]).matching(constraint);
         let decoded = |query: Query| {
             let message = query.encode(Mode::Plain).unwrap();
             Ad::decode(
@@ -272,6 +341,52 @@ mod tests {
             Some(&Value::Expression("regexp(\"\\w\", Name)".into()))
         );
         assert_eq!(ad.text("Projection"), Some("Name Machine"));
-        assert!(Query::named(Kind::Credd, "x\\", vec![]).is_err());
+        assert_eq!(ad.get("LimitResults"), None);
+        let ad = decoded(query(None).at_most(7));
+        assert_eq!(ad.integer("LimitResults"), Some(7));
+        assert!(Query::named(Kind::Credd, "x\\", &[]).is_err());
+    }
+
+    #[test]
+    fn a_projection_holds_names_only() {
+        for name in ["", "a b", "a,b", "a\"b"] {
+            let mut query = Query::all(Kind::Any, &[]);
+            query.projection.push(name.to_owned().into());
+            assert!(query.encode(Mode::Plain).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn any_kind_can_be_asked_for() {
+        let negotiator = Kind::Generic("Negotiator".to_owned());
+        for (kind, command, target) in [
+            (Kind::Any, 48, "Any"),
+            (Kind::Startd, 5, "Machine"),
+            (Kind::Master, 7, "DaemonMaster"),
+            (Kind::Collector, 20, "Collector"),
+            (negotiator, 74, "Negotiator"),
+        ] {
+            assert_eq!((kind.command(), kind.target_type()), (command, target));
+        }
+    }
+
+    #[test]
+    fn more_than_was_bargained_for_is_an_error() {
+        let bytes = answer(Mode::Plain, 3);
+        for limits in [
+            Limits {
+                ads: 2,
+                ..Limits::DEFAULT
+            },
+            Limits {
+                bytes: bytes.len() - 1,
+                ..Limits::DEFAULT
+            },
+        ] {
+            let error = Answer::within(limits, Mode::Plain)
+                .receive(&chunk(&bytes, true))
+                .unwrap_err();
+            assert!(matches!(error, Malformed::TooLong { .. }), "{error:?}");
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! Storing, querying and deleting OAuth credentials at a credd (cedar.md 6.3, 6.4).
 
+mod reply;
+
 use std::fmt;
 
 use credential::SecretBytes;
 
+pub use reply::{Listed, Reply, ResultCode};
+
 use crate::{
-    Malformed, Unsendable,
-    classad::{self, Ad, Value},
+    Unsendable,
+    classad::{Ad, Value},
     security::Authenticated,
-    wire::{Incoming, Mode, Outgoing},
+    wire::{Mode, Outgoing},
 };
 
 /// The command.
@@ -23,6 +27,8 @@ const MAX_CREDENTIAL: usize = 100 * 1024 * 1024;
 const ADD: i64 = 0x28;
 const DELETE: i64 = 0x29;
 const QUERY: i64 = 0x2a;
+/// Added to [`ADD`].
+const WAIT: i64 = 0x80;
 
 /// Whose credential: a user named in full, never left to the server's idea of who we are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +83,19 @@ impl CredName {
         }
     }
 
-    fn options(&self) -> Ad {
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// The handle.
+    #[must_use]
+    pub fn handle(&self) -> Option<&str> {
+        self.handle.as_deref()
+    }
+
+    pub(super) fn options(&self) -> Ad {
         let mut ad = Ad::new();
         ad.set("Service", self.service.as_str());
         if let Some(handle) = &self.handle {
@@ -125,37 +143,126 @@ fn request(mode: i64, target: &Target, credential: &[u8], options: &Ad) -> Resul
     options.encode(message)
 }
 
+/// Who makes access tokens of a stored credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Refresh {
+    /// A credmon: it is kept as `.top`.
+    #[default]
+    ByCredmon,
+    /// Nobody: it is an access token itself, and given to jobs as it is (`.use`; from 24.10.2 on).
+    AsGiven,
+}
+
+/// What access tokens of a credential are restricted to. Both are compared as exact strings by credds, so order and
+/// separators matter.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Restriction {
+    /// Scopes.
+    pub scopes: Option<String>,
+    /// Audience.
+    pub audience: Option<String>,
+}
+
+impl Restriction {
+    fn add_to(&self, options: &mut Ad) {
+        for (name, value) in [("Scopes", &self.scopes), ("Audience", &self.audience)] {
+            if let Some(value) = value {
+                options.set(name, value.as_str());
+            }
+        }
+    }
+}
+
+/// How a credential is to be stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// Who makes access tokens of it.
+    pub refresh: Refresh,
+    /// To be written into the credential, which must be a JSON object then, by the credd. Credds of 24.7.3 to 24.12.15,
+    /// 25.0.0 to 25.0.5 and 25.1 to 25.5 may write garbage then (cedar.md 8): members put into the JSON beforehand
+    /// have the same effect everywhere.
+    pub restriction: Restriction,
+    /// Whether the credd is to answer only when the credmon has made an access token, or after 20 s
+    /// ([`ResultCode::CredmonTimeout`]): give the connection 25 s at least.
+    pub wait: bool,
+}
+
 /// Stores a credential that a credmon is to refresh. Built for a sealed stream only, and only with the proof that
 /// the server takes us for whom it should.
 ///
 /// # Errors
 /// [`Unsendable::TooLong`] beyond 100 MiB.
 pub fn add(
-    _proof: &Authenticated,
+    proof: &Authenticated,
     target: &Target,
     name: &CredName,
     credential: &SecretBytes,
 ) -> Result<Outgoing, Unsendable> {
-    add_unproven(target, name, credential)
+    add_on(proof, target, name, credential, &Terms::default())
 }
 
-fn add_unproven(target: &Target, name: &CredName, credential: &SecretBytes) -> Result<Outgoing, Unsendable> {
+/// The same on other terms.
+///
+/// # Errors
+/// [`Unsendable::TooLong`] beyond 100 MiB; [`Unsendable::Nul`] in a restriction.
+pub fn add_on(
+    _proof: &Authenticated,
+    target: &Target,
+    name: &CredName,
+    credential: &SecretBytes,
+    terms: &Terms,
+) -> Result<Outgoing, Unsendable> {
+    add_unproven(target, name, credential, terms)
+}
+
+fn add_unproven(
+    target: &Target,
+    name: &CredName,
+    credential: &SecretBytes,
+    terms: &Terms,
+) -> Result<Outgoing, Unsendable> {
     let mut options = name.options();
+    terms.restriction.add_to(&mut options);
     // absent, the server guesses, and some guess wrong
-    options.set("NeedRefresh", Value::Boolean(true));
+    options.set("NeedRefresh", Value::Boolean(terms.refresh == Refresh::ByCredmon));
+    let mode = if terms.wait { ADD | WAIT } else { ADD };
     // the credd's wire is what the credential is for
-    request(ADD, target, credential.expose(), &options)
+    request(mode, target, credential.expose(), &options)
 }
 
 /// Asks when a credential was stored and last refreshed.
 ///
 /// # Errors
 /// None in practice: the names are checked already.
-pub fn query(_proof: &Authenticated, target: &Target, name: &CredName) -> Result<Outgoing, Unsendable> {
-    request(QUERY, target, &[], &name.options())
+pub fn query(proof: &Authenticated, target: &Target, name: &CredName) -> Result<Outgoing, Unsendable> {
+    query_restricted(proof, target, name, &Restriction::default())
 }
 
-/// Deletes one credential. There is no way here to delete all of them.
+/// The same, and whether it is restricted like this: [`ResultCode::OtherScopes`] if not. A part that is not given
+/// stands for "not restricted".
+///
+/// # Errors
+/// [`Unsendable::Nul`] in a restriction.
+pub fn query_restricted(
+    _proof: &Authenticated,
+    target: &Target,
+    name: &CredName,
+    restriction: &Restriction,
+) -> Result<Outgoing, Unsendable> {
+    let mut options = name.options();
+    restriction.add_to(&mut options);
+    request(QUERY, target, &[], &options)
+}
+
+/// Asks for the names and times of all of the user's credentials: [`Reply::listing`].
+///
+/// # Errors
+/// None in practice.
+pub fn list(_proof: &Authenticated, target: &Target) -> Result<Outgoing, Unsendable> {
+    request(QUERY, target, &[], &Ad::new())
+}
+
+/// Deletes one credential.
 ///
 /// # Errors
 /// None in practice: the names are checked already.
@@ -163,176 +270,26 @@ pub fn delete(_proof: &Authenticated, target: &Target, name: &CredName) -> Resul
     request(DELETE, target, &[], &name.options())
 }
 
-/// A credd's result code (cedar.md 6.4).
+/// Says that all of a user's credentials are meant, so that an empty name never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ResultCode {
-    /// 1: done.
-    Success,
-    /// More than 100: done; the Unix time is that of the `.use` file, not of our store.
-    SuccessAt(i64),
-    /// 6: stored, and the credmon has made no access token of it yet.
-    SuccessPending,
-    /// 0: writing failed.
-    Failure,
-    /// 2.
-    BadPassword,
-    /// 3.
-    NotSupported,
-    /// 4.
-    NotSecure,
-    /// 5: there is no such credential.
-    NotFound,
-    /// 7: we may not act for this user.
-    NotAllowed,
-    /// 8: names or mode are not acceptable.
-    BadArguments,
-    /// 9: the message was not understood.
-    ProtocolMismatch,
-    /// 10: the credmon was waited for in vain; the credential is stored nevertheless.
-    CredmonTimeout,
-    /// 11: the credd has no usable credential directory.
-    ConfigError,
-    /// 12: the credential, given or stored, is no JSON object.
-    NotJson,
-    /// 13: stored with other scopes or audience.
-    OtherScopes,
-    /// 14: the Vault server of the credential is not trusted by the credd.
-    UntrustedVault,
-    /// Any other number.
-    Unknown(i64),
-}
+pub struct All;
 
-impl ResultCode {
-    /// From the wire.
-    #[must_use]
-    pub fn from_wire(value: i64) -> Self {
-        match value {
-            0 => Self::Failure,
-            1 => Self::Success,
-            2 => Self::BadPassword,
-            3 => Self::NotSupported,
-            4 => Self::NotSecure,
-            5 => Self::NotFound,
-            6 => Self::SuccessPending,
-            7 => Self::NotAllowed,
-            8 => Self::BadArguments,
-            9 => Self::ProtocolMismatch,
-            10 => Self::CredmonTimeout,
-            11 => Self::ConfigError,
-            12 => Self::NotJson,
-            13 => Self::OtherScopes,
-            14 => Self::UntrustedVault,
-            101.. => Self::SuccessAt(value),
-            _ => Self::Unknown(value),
-        }
-    }
-
-    /// The number on the wire.
-    #[must_use]
-    pub fn number(self) -> i64 {
-        match self {
-            Self::Failure => 0,
-            Self::Success => 1,
-            Self::BadPassword => 2,
-            Self::NotSupported => 3,
-            Self::NotSecure => 4,
-            Self::NotFound => 5,
-            Self::SuccessPending => 6,
-            Self::NotAllowed => 7,
-            Self::BadArguments => 8,
-            Self::ProtocolMismatch => 9,
-            Self::CredmonTimeout => 10,
-            Self::ConfigError => 11,
-            Self::NotJson => 12,
-            Self::OtherScopes => 13,
-            Self::UntrustedVault => 14,
-            Self::SuccessAt(value) | Self::Unknown(value) => value,
-        }
-    }
-
-    /// Whether the request was carried out.
-    #[must_use]
-    pub fn is_success(self) -> bool {
-        matches!(
-            self,
-            Self::Success | Self::SuccessAt(_) | Self::SuccessPending | Self::CredmonTimeout
-        )
-    }
-}
-
-impl fmt::Display for ResultCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meaning = match self {
-            Self::Success | Self::SuccessAt(_) => "done",
-            Self::SuccessPending => "stored, not yet used by the credmon",
-            Self::Failure => "the credd could not write",
-            Self::BadPassword => "bad password",
-            Self::NotSupported => "not supported",
-            Self::NotSecure => "not secure",
-            Self::NotFound => "not found",
-            Self::NotAllowed => "not allowed to act for this user",
-            Self::BadArguments => "the credd does not accept the names or the mode",
-            Self::ProtocolMismatch => "the credd did not understand the message",
-            Self::CredmonTimeout => "stored, the credmon did not react in time",
-            Self::ConfigError => "the credd has no usable credential directory",
-            Self::NotJson => "the credential is no JSON object",
-            Self::OtherScopes => "stored with other scopes or audience",
-            Self::UntrustedVault => "the credd does not trust the credential's Vault server",
-            Self::Unknown(_) => "unknown",
-        };
-        write!(f, "{} ({meaning})", self.number())
-    }
-}
-
-/// A credd's reply.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// What became of the request.
-    pub code: ResultCode,
-    ad: Ad,
-}
-
-impl Reply {
-    /// Reads a reply.
-    ///
-    /// # Errors
-    /// [`Malformed`], after which the connection is of no use.
-    pub fn decode(message: &Incoming) -> Result<Self, Malformed> {
-        let mut reader = message.reader();
-        let code = ResultCode::from_wire(reader.int("the result")?);
-        // legacy servers send no ad
-        let ad = match reader.remaining() {
-            0 => Ad::new(),
-            _ => Ad::decode(&mut reader, classad::Limits::GENERAL)?,
-        };
-        reader.finish()?;
-        Ok(Self { code, ad })
-    }
-
-    /// Whom the credd took us for, from 23.10.1 on.
-    #[must_use]
-    pub fn user(&self) -> Option<&str> {
-        self.ad.text("fully_qualified_user")
-    }
-
-    /// Unix time the credential was stored at, in answer to a query.
-    #[must_use]
-    pub fn top_time(&self, name: &CredName) -> Option<i64> {
-        self.ad.integer(&format!("Top{}Time", name.stem()))
-    }
-
-    /// Unix time the credmon last made an access token of it, in answer to a query.
-    #[must_use]
-    pub fn use_time(&self, name: &CredName) -> Option<i64> {
-        self.ad.integer(&name.stem())
-    }
+/// Deletes the user's whole directory at the credd, whoever stored what is in it.
+///
+/// # Errors
+/// None in practice.
+pub fn delete_everything(_proof: &Authenticated, target: &Target, _all: All) -> Result<Outgoing, Unsendable> {
+    request(DELETE, target, &[], &Ad::new())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{testing::hex, wire::Reader};
+    use crate::{
+        classad,
+        testing::hex,
+        wire::{Incoming, Reader},
+    };
 
     /// The example of cedar.md 6.3, which leaves the user empty; ours never is, so the field is put in by hand.
     #[test]
@@ -348,14 +305,50 @@ mod tests {
         let name = CredName::new("dune", None).unwrap();
         let json = SecretBytes::new(b"{}\n".to_vec());
         let empty = Target(String::new());
-        assert_eq!(add_unproven(&empty, &name, &json).unwrap().bytes(), expected);
+        let message = add_unproven(&empty, &name, &json, &Terms::default()).unwrap();
+        assert_eq!(message.bytes(), expected);
+    }
+
+    fn parts(message: &Outgoing) -> (i64, Ad) {
+        let incoming = Incoming::new(message.mode(), message.bytes().to_vec().into());
+        let mut reader = incoming.reader();
+        reader.string("user", 100).unwrap();
+        reader.string("password", 100).unwrap();
+        let mode = reader.int("mode").unwrap();
+        let length = reader.length("credential", 100).unwrap();
+        reader.raw("credential", length).unwrap();
+        let ad = Ad::decode(&mut reader, classad::Limits::GENERAL).unwrap();
+        reader.finish().unwrap();
+        (mode, ad)
+    }
+
+    #[test]
+    fn terms_are_said_in_full() {
+        let terms = Terms {
+            refresh: Refresh::AsGiven,
+            restriction: Restriction {
+                scopes: Some("b,a".into()),
+                audience: Some("https://x".into()),
+            },
+            wait: true,
+        };
+        let name = CredName::new("dune", Some("h")).unwrap();
+        let json = SecretBytes::new(b"{}\n".to_vec());
+        let (mode, ad) = parts(&add_unproven(&Target("a@b".into()), &name, &json, &terms).unwrap());
+        assert_eq!(mode, 0xa8);
+        assert_eq!(ad.text("Scopes"), Some("b,a"));
+        assert_eq!(ad.text("Audience"), Some("https://x"));
+        assert_eq!(
+            (ad.text("Handle"), ad.boolean("NeedRefresh")),
+            (Some("h"), Some(false))
+        );
     }
 
     #[test]
     fn a_credential_is_only_ever_built_sealed() {
         let name = CredName::new("dune_production", Some("h")).unwrap();
-        let message =
-            add_unproven(&Target("a@b".into()), &name, &SecretBytes::new(b"{}\n".to_vec())).unwrap();
+        let json = SecretBytes::new(b"{}\n".to_vec());
+        let message = add_unproven(&Target("a@b".into()), &name, &json, &Terms::default()).unwrap();
         assert_eq!(message.mode(), Mode::Sealed);
         let mut plain = crate::wire::Channel::new();
         assert!(matches!(plain.send(&message), Err(Unsendable::Mode { .. })));
@@ -406,5 +399,38 @@ mod tests {
             assert!(Reply::decode(&cut).is_err(), "{n}");
         }
         assert_eq!(Reader::new(Mode::Sealed, &bytes).int("x"), Ok(6));
+    }
+
+    #[test]
+    fn a_listing_pairs_files_by_name() {
+        let lines = [
+            "dune.top = 5",
+            "dune.use = 7",
+            "dune_h=1.top = 6",
+            "b.meta = 1",
+            "fully_qualified_user = \"a@b\"",
+            "nova.use = 9",
+        ];
+        let mut bytes = [6i64.to_be_bytes(), 6i64.to_be_bytes()].concat();
+        for line in lines {
+            bytes.extend_from_slice(&i64::try_from(line.len() + 1).unwrap().to_be_bytes());
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.push(0);
+        }
+        bytes.extend(hex("0000000000000001 00 0000000000000001 00"));
+        let reply = Reply::decode(&Incoming::new(Mode::Sealed, bytes.into())).unwrap();
+        let listed: Vec<_> = reply
+            .listing()
+            .into_iter()
+            .map(|l| (l.stem, l.top, l.used))
+            .collect();
+        assert_eq!(
+            listed,
+            [
+                ("dune".to_owned(), Some(5), Some(7)),
+                ("dune_h=1".to_owned(), Some(6), None),
+                ("nova".to_owned(), None, Some(9)),
+            ]
+        );
     }
 }
