@@ -101,17 +101,34 @@ fn sort(world: &World, bag: Vec<Letter>) -> BTreeMap<String, Vec<Item>> {
         for node in nodes {
             match items(world, &letter, node) {
                 Ok(items) => by_node.entry(node.clone()).or_default().extend(items),
-                Err(failure) => {
-                    let target = Target::Push {
-                        node: node.clone(),
-                        path: "*".to_owned(),
-                    };
-                    world.ledger.end(letter.index, target, Ending::failed(failure));
-                }
+                Err(failure) => undelivered(world, &letter, node, failure),
             }
         }
     }
     by_node
+}
+
+/// Without a token there is nothing to bring: a plan says which files would come, a run says why none does.
+fn undelivered(world: &World, letter: &Letter, node: &str, failure: Failure) {
+    let push = |path: String| Target::Push {
+        node: node.to_owned(),
+        path,
+    };
+    let files = world
+        .uid(&letter.service)
+        .ok()
+        .and_then(|uid| letter.service.destinations_on(node, uid).ok());
+    match files.filter(|_| world.request.dry_run) {
+        Some(files) => {
+            for file in files {
+                let ending = Ending::new(Outcome::Due).because(Some(&failure.text));
+                world.ledger.end(letter.index, push(file.path), ending);
+            }
+        }
+        None => world
+            .ledger
+            .end(letter.index, push("*".to_owned()), Ending::failed(failure)),
+    }
 }
 
 fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failure> {

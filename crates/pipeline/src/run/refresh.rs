@@ -89,14 +89,8 @@ pub(crate) async fn refresh(
         vault: service.vault_server.clone(),
     };
     if let Some(reason) = &node_reason {
-        world.ledger.begin(index, login.clone());
-        if world.request.dry_run {
-            world.ledger.end(
-                index,
-                login.clone(),
-                Ending::new(Outcome::Due).because(Some(reason)),
-            );
-        }
+        tracing::debug!(service = %service.id, %reason, "a new node token is due");
+        world.ledger.begin(index, login);
     }
     let ticket = world.tickets.of(service).await;
     let found = discover(world, index, service, known).await;
@@ -204,15 +198,6 @@ impl Half<'_> {
             // without a ticket nothing could have been asked
             (Ok(_), Err(_)) => return,
         };
-        if self.world.request.dry_run {
-            let outcome = if due.is_some() {
-                Outcome::Due
-            } else {
-                Outcome::Fresh
-            };
-            let ending = Ending::new(outcome).because(due.as_ref()).until(expires);
-            return self.world.ledger.end(self.index, target, ending);
-        }
         if due.is_none() {
             self.world.ledger.end(
                 self.index,
@@ -227,6 +212,10 @@ impl Half<'_> {
             return;
         }
         let reason = due.map_or(why, |d| d.to_string());
+        if self.world.request.dry_run {
+            let ending = Ending::new(Outcome::Due).because(Some(reason)).until(expires);
+            return self.world.ledger.end(self.index, target, ending);
+        }
         let ending = match self.store(&credd, name, ticket).await {
             Ok(until) => Ending::new(Outcome::Done)
                 .because(Some(reason))
@@ -312,16 +301,19 @@ impl Half<'_> {
 
     /// The login's own edge and the node token made from it; says whether there is a new one.
     async fn node_token(&self, wanted: bool, ticket: &Result<Ticket, Failure>) -> bool {
-        if self.world.request.dry_run {
-            self.post_kept(None);
-            return false;
-        }
         let Decision::Login(why) = self.decided().await else {
             return false;
         };
         let target = Target::Login {
             vault: self.service.vault_server.clone(),
         };
+        if self.world.request.dry_run {
+            let ending = Ending::new(Outcome::Due).because(Some(why));
+            self.world.ledger.end(self.index, target, ending);
+            // whatever lies on the nodes would be replaced
+            (self.post)(Err(Failure::text(Stage::Push, "planned", "", "a new node token")));
+            return false;
+        }
         self.world.ledger.begin(self.index, target.clone());
         if self.world.stop.asked() {
             return false;
@@ -348,19 +340,18 @@ impl Half<'_> {
             Err(failure) => {
                 let ending = Ending::failed(failure.clone()).because(Some(why));
                 self.world.ledger.end(self.index, target, ending);
-                self.post_kept(Some(failure));
+                self.post_kept(failure);
                 false
             }
         }
     }
 
     /// No new node token: the one there was is still good for the nodes, if it lives.
-    fn post_kept(&self, failure: Option<Failure>) {
+    fn post_kept(&self, failure: Failure) {
         let alive = |t: &&Kept| t.until() > Timestamp::now();
-        match (self.known.node_token.as_ref().filter(alive), failure) {
-            (Some(token), _) => (self.post)(Ok(token.clone())),
-            (None, Some(failure)) => (self.post)(Err(failure)),
-            (None, None) => {}
+        match self.known.node_token.as_ref().filter(alive) {
+            Some(token) => (self.post)(Ok(token.clone())),
+            None => (self.post)(Err(failure)),
         }
     }
 

@@ -155,11 +155,7 @@ impl World {
         clients
             .entry(key)
             .or_insert_with(|| {
-                let identity = Identity {
-                    ticket: ticket.clone(),
-                    gss: self.gss.clone(),
-                    user: service.account.clone(),
-                };
+                let identity = Identity::kerberos(ticket.clone(), self.gss.clone(), service.account.clone());
                 Arc::new(Credd::new(address.clone(), identity, self.credd_options.clone()))
             })
             .clone()
