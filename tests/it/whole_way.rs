@@ -135,9 +135,32 @@ fn a_dry_run_touches_nothing() {
     );
     planned.all(&["due"]);
     for kind in ["login", "store", "push"] {
-        assert!(planned.edges().iter().any(|e| e.kind == kind), "the plan has no {kind}");
+        assert!(
+            planned.edges().iter().any(|e| e.kind == kind),
+            "the plan has no {kind}"
+        );
     }
     operator.run(&[]).all(&["done", "fresh"]);
+}
+
+#[test]
+fn the_two_halves_make_the_whole() {
+    let operator = Operator::new();
+    let early = operator.report(&["push", "--output", "json"]);
+    early.only_failed(|_| true, &["no-node-token"]);
+
+    let refreshed = operator.report(&["refresh", "--output", "json"]);
+    refreshed.all(&["done"]);
+    assert!(refreshed.edges().iter().all(|e| e.kind != "push"));
+
+    let pushed = operator.report(&["push", "--output", "json"]);
+    pushed.all(&["done", "fresh"]);
+    assert!(pushed.edges().iter().all(|e| e.kind == "push"));
+    assert_eq!(
+        (pushed.traffic("vault_requests"), pushed.traffic("stores")),
+        (0, 0)
+    );
+    operator.run(&[]).all(&["fresh"]);
 }
 
 #[test]
