@@ -10,4 +10,6 @@ mod failures;
 mod identity;
 mod mtk;
 mod secrets;
+mod ssh_backends;
+mod sshd;
 mod whole_way;

@@ -125,6 +125,26 @@ pub enum Error {
         /// Why not.
         why: KeyFault,
     },
+    /// The ssh-agent cannot be used.
+    #[error("the ssh-agent at {} cannot be used for {node}: {detail}", socket.display())]
+    Agent {
+        /// The node.
+        node: String,
+        /// Its socket.
+        socket: PathBuf,
+        /// Why not.
+        detail: String,
+    },
+    /// The system's ssh could not be run, or ended with words of its own.
+    #[error("{program} could not bring us to {node}: {said}")]
+    Program {
+        /// The node.
+        node: String,
+        /// Which program.
+        program: String,
+        /// Its last words.
+        said: String,
+    },
     /// The node does not let the account in.
     #[error(
         "{node} does not let {account} in: tried {}, it accepts {}{}",
@@ -209,6 +229,14 @@ pub enum KeyFault {
     /// It wants a passphrase.
     #[error("it is protected by a passphrase, which a service cannot type")]
     Encrypted,
+    /// The certificate that belongs to it cannot be used.
+    #[error("its certificate {} cannot be used ({detail})", path.display())]
+    Certificate {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why not.
+        detail: String,
+    },
     /// It is no private key, or of a kind libssh2 does not know.
     #[error("it is not a private key this library understands ({detail})")]
     NotAKey {
@@ -227,6 +255,8 @@ impl Error {
             | Self::Refused { .. }
             | Self::TimedOut { .. }
             | Self::TooManyConnections { .. }
+            | Self::Agent { .. }
+            | Self::Program { .. }
             | Self::Disconnected { .. } => true,
             Self::GssFailed { source, .. } => source.retryable(),
             Self::NotSsh { .. }
@@ -247,7 +277,11 @@ impl Error {
             Self::Unreachable { .. } | Self::Refused { .. } => Stage::Connect,
             Self::TooManyConnections { .. } | Self::NotSsh { .. } => Stage::Banner,
             Self::Negotiation { .. } | Self::HostKey { .. } => Stage::KeyExchange,
-            Self::KeyFile { .. } | Self::AuthRefused { .. } | Self::GssFailed { .. } => Stage::Authentication,
+            Self::KeyFile { .. }
+            | Self::Agent { .. }
+            | Self::Program { .. }
+            | Self::AuthRefused { .. }
+            | Self::GssFailed { .. } => Stage::Authentication,
             Self::SftpMissing { .. } => Stage::Sftp,
             Self::TimedOut { stage, .. }
             | Self::Disconnected { stage, .. }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -79,6 +79,9 @@ impl Gate {
 /// How many left-over files are remembered per account: a node that breaks more often than that has other troubles.
 const MAX_LITTER: usize = 32;
 
+/// How often an account's directory on a node is looked through for what dead runs left.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
 /// What sessions to one node share.
 pub(crate) struct AtNode {
     places: Arc<Semaphore>,
@@ -86,6 +89,8 @@ pub(crate) struct AtNode {
     accepts: Mutex<Option<Method>>,
     /// Temporary files of sessions that broke, by account: removed by its next session here.
     litter: Mutex<HashMap<String, Vec<String>>>,
+    /// When each account's directories were last swept here.
+    swept: Mutex<HashMap<(String, String), Instant>>,
     /// Held by the one session that finds out what the node accepts: a connection that asks and leaves counts
     /// against us at sshd (PerSourcePenalties), so one asks for all.
     pub(crate) asking: tokio::sync::Mutex<()>,
@@ -98,6 +103,7 @@ impl AtNode {
             failure: Mutex::default(),
             accepts: Mutex::default(),
             litter: Mutex::default(),
+            swept: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         }
     }
@@ -133,6 +139,17 @@ impl AtNode {
         lock(&self.litter).remove(account).unwrap_or_default()
     }
 
+    /// Whether it is time to sweep an account's directory; if so, the caller does it.
+    pub(crate) fn sweep_is_due(&self, account: &str, directory: &str) -> bool {
+        let mut swept = lock(&self.swept);
+        let key = (account.to_owned(), directory.to_owned());
+        let due = swept.get(&key).is_none_or(|last| last.elapsed() > SWEEP_EVERY);
+        if due {
+            swept.insert(key, Instant::now());
+        }
+        due
+    }
+
     pub(crate) fn remember(&self, method: Option<Method>) {
         *lock(&self.accepts) = method;
     }
@@ -155,8 +172,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]

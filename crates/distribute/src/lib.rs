@@ -7,8 +7,8 @@
 //!   one in one step (`posix-rename@openssh.com`), and read back. Whatever fails, the old file is as it was;
 //! - a symbolic link at the destination is replaced, never followed.
 //!
-//! GSSAPI logins go over russh, public keys over libssh2; [`Login::Auto`] asks the node which it accepts. Both
-//! transports share the dialling, the verdict on the host key and the placement. A host key must be the one in
+//! GSSAPI logins go over russh, public keys, certificates and agents over libssh2 or russh; [`Login::Auto`] asks the node
+//! which it accepts. The system's ssh is run only where a site says so ([`Login::OpenSsh`]). All transports share the dialling, the verdict on the host key and the placement. A host key must be the one in
 //! `known_hosts`: nothing is trusted on first use ([`Verdict`]). Passwords are never offered.
 //!
 //! Every step ends by a deadline ([`Limits`]), and a [`Gate`] keeps sessions below what sshd lets in, so that a node
@@ -43,6 +43,7 @@ mod dial;
 mod error;
 mod file_error;
 mod gate;
+mod identity;
 mod key;
 mod known_hosts;
 mod node;
@@ -56,7 +57,8 @@ pub use file_error::FileError;
 pub use gate::Gate;
 pub use known_hosts::{Place, Verdict, default_files};
 pub use node::{
-    Difference, File, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report, Transport,
+    Difference, File, Identity, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report,
+    Transport,
 };
 use tracing::Instrument;
 

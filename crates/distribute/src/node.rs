@@ -37,7 +37,25 @@ pub enum Login {
         /// The private key's file, without passphrase, ours alone to read.
         key: PathBuf,
     },
-    /// Whichever of the two the node accepts, GSSAPI first.
+    /// `publickey` with keys, certificates or an agent, over libssh2.
+    Libssh2 {
+        /// What to log in with, tried in order.
+        identities: Vec<Identity>,
+    },
+    /// `publickey` with keys, certificates or an agent, over russh.
+    Russh {
+        /// What to log in with, tried in order.
+        identities: Vec<Identity>,
+    },
+    /// Whatever the system's `ssh` does, which is run as a process of its own: for logins neither library has. It reads
+    /// its own configuration; host keys are still checked strictly against [`Node::known_hosts`].
+    OpenSsh {
+        /// The program: `ssh` to find it in `PATH`.
+        program: PathBuf,
+        /// What to log in with; empty leaves it to ssh.
+        identities: Vec<Identity>,
+    },
+    /// Whichever of the first two the node accepts, GSSAPI first.
     Auto {
         /// The ticket, if there is one, and the threads GSSAPI runs on.
         kerberos: Option<(kerberos::Ticket, kerberos::Gss)>,
@@ -51,12 +69,38 @@ impl fmt::Debug for Login {
         match self {
             Self::Gssapi { ticket, .. } => write!(f, "Gssapi({})", ticket.principal()),
             Self::PublicKey { key } => write!(f, "PublicKey({})", key.display()),
+            Self::Libssh2 { identities } => write!(f, "Libssh2({identities:?})"),
+            Self::Russh { identities } => write!(f, "Russh({identities:?})"),
+            Self::OpenSsh { program, identities } => {
+                write!(f, "OpenSsh({}, {identities:?})", program.display())
+            }
             Self::Auto { kerberos, keys } => {
                 let principal = kerberos.as_ref().map(|(ticket, _)| ticket.principal());
                 write!(f, "Auto({principal:?}, {keys:?})")
             }
         }
     }
+}
+
+/// What proves who we are in `publickey`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Identity {
+    /// A private key's file without passphrase, ours alone to read. Where `<key>-cert.pub` lies beside it, that
+    /// certificate is tried before the bare key, as ssh does.
+    Key(PathBuf),
+    /// A certificate (OpenSSH's PROTOCOL.certkeys) and the private key it was made for. Only the certificate is tried.
+    Certificate {
+        /// The private key's file.
+        key: PathBuf,
+        /// The certificate's file, as `ssh-keygen -s` writes it.
+        certificate: PathBuf,
+    },
+    /// An ssh-agent: its first few keys and certificates. The keys never come to us.
+    Agent {
+        /// Its socket, as in `SSH_AUTH_SOCK`.
+        socket: PathBuf,
+    },
 }
 
 /// A file to be on the node.
@@ -129,6 +173,8 @@ pub enum Method {
     Gssapi,
     /// `publickey`.
     PublicKey,
+    /// `hostbased`: only ssh itself does it.
+    HostBased,
 }
 
 impl Method {
@@ -138,6 +184,7 @@ impl Method {
         match self {
             Self::Gssapi => "gssapi-with-mic",
             Self::PublicKey => "publickey",
+            Self::HostBased => "hostbased",
         }
     }
 }
@@ -156,6 +203,8 @@ pub enum Transport {
     Russh,
     /// libssh2.
     Libssh2,
+    /// The system's ssh.
+    OpenSsh,
 }
 
 impl fmt::Display for Transport {
@@ -163,6 +212,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Russh => "russh",
             Self::Libssh2 => "libssh2",
+            Self::OpenSsh => "openssh",
         })
     }
 }

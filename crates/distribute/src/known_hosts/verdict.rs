@@ -56,6 +56,13 @@ pub enum Verdict {
         /// Type and fingerprint of the key.
         shown: String,
     },
+    /// The system's ssh refused the key, for having changed or being revoked.
+    Refused {
+        /// ssh's words.
+        said: String,
+        /// Type and fingerprint of the key.
+        shown: String,
+    },
     /// A file could not be read, so nothing can be said. Never taken for an empty file.
     Unreadable {
         /// Which file.
@@ -103,6 +110,7 @@ impl fmt::Display for Verdict {
                 f,
                 "it showed the host key {shown}, which {at} revokes: the node needs a new key, or somebody uses a stolen one"
             ),
+            Self::Refused { said, shown } => write!(f, "ssh refused its host key {shown}: {said}"),
             Self::Unreadable { file, source } => {
                 write!(
                     f,

@@ -49,6 +49,8 @@ pub(crate) struct Attrs {
     pub(crate) mode: u32,
     pub(crate) size: u64,
     pub(crate) uid: Option<u32>,
+    /// Seconds since 1970 by the node's clock.
+    pub(crate) modified: Option<u64>,
 }
 
 impl Attrs {
@@ -64,7 +66,12 @@ impl Attrs {
             mode: bits & 0o7777,
             size: size.unwrap_or(0),
             uid,
+            modified: None,
         }
+    }
+
+    pub(crate) fn modified(self, modified: Option<u64>) -> Self {
+        Self { modified, ..self }
     }
 }
 
@@ -105,6 +112,13 @@ pub(crate) trait Sftp {
     /// `posix-rename@openssh.com`: replaces what is there, atomically.
     async fn replace(&mut self, from: &str, to: &str) -> Result<(), Fault>;
     async fn remove(&mut self, path: &str) -> Result<(), Fault>;
+    /// The names in a directory that are to be kept, of its first `limit` or so.
+    async fn list(
+        &mut self,
+        directory: &str,
+        keep: fn(&str) -> bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Attrs)>, Fault>;
     /// `statvfs@openssh.com`; [`Fault::Unsupported`] where it is not offered.
     async fn space(&mut self, path: &str) -> Result<Space, Fault>;
 }

@@ -6,6 +6,7 @@ use super::*;
 
 const OWN: u32 = 50001;
 const PATH: &str = "/tmp/vt_u50001";
+const NOW: u64 = 1_800_000_000;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Thing {
@@ -31,6 +32,8 @@ struct Fake {
     meddler: bool,
     /// The operation at which the session stops answering.
     hangs_at: Option<&'static str>,
+    /// How many seconds ago things were last written.
+    ages: BTreeMap<String, u64>,
     /// Modes temporary files were born with.
     births: Vec<u32>,
     log: Vec<&'static str>,
@@ -216,6 +219,26 @@ impl Sftp for Fake {
     async fn remove(&mut self, path: &str) -> Result<(), Fault> {
         self.log("remove")?;
         self.things.remove(path).map(drop).ok_or(Fault::NoSuchFile)
+    }
+
+    async fn list(
+        &mut self,
+        directory: &str,
+        keep: fn(&str) -> bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Attrs)>, Fault> {
+        self.log("list")?;
+        let names: Vec<String> = self.things.keys().cloned().collect();
+        let here = names.iter().filter_map(|path| {
+            let (parent, name) = path.rsplit_once('/')?;
+            (parent == directory && keep(name)).then_some((path, name))
+        });
+        let with_age = |(path, name): (&String, &str)| {
+            let age = self.ages.get(path).copied().unwrap_or(0);
+            let attrs = self.attrs(path)?;
+            Ok((name.to_owned(), attrs.modified(Some(NOW - age))))
+        };
+        here.take(limit).map(with_age).collect()
     }
 
     async fn space(&mut self, _: &str) -> Result<Space, Fault> {
@@ -527,4 +550,51 @@ async fn large_files_travel_in_pieces() {
 fn errors_show_no_content() {
     let shown = format!("{:?}", file(b"hvs.secret", 0o400));
     assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[tokio::test]
+async fn what_dead_runs_left_is_swept_and_nothing_else() {
+    let temp = |digit: char| format!("/tmp/.mtk-{}", digit.to_string().repeat(32));
+    let mut fake = Fake::new()
+        .with(
+            ".",
+            Thing::File {
+                bytes: vec![],
+                mode: 0o700,
+                uid: OWN,
+            },
+        )
+        .with(&temp('a'), old(b"dead", 0o400, OWN))
+        .with(&temp('b'), old(b"at work", 0o400, OWN))
+        .with(&temp('c'), old(b"somebody else's", 0o400, OWN + 1))
+        .with(&temp('d'), Thing::Link)
+        .with("/tmp/.mtk-notes", old(b"not of our making", 0o400, OWN))
+        .with(PATH, old(b"a token", 0o400, OWN));
+    for path in fake.things.keys() {
+        fake.ages.insert(path.clone(), 7200);
+    }
+    fake.ages.insert(temp('b'), 60);
+    assert_eq!(sweep(&mut fake, "/tmp", NOW).await, 1);
+    assert!(!fake.things.contains_key(&temp('a')));
+    assert_eq!(fake.things.len(), 7);
+}
+
+#[tokio::test]
+async fn sweeping_ends_quietly_where_the_server_says_nothing() {
+    for step in ["stat", "list", "remove"] {
+        let path = format!("/tmp/.mtk-{}", "a".repeat(32));
+        let mut fake = Fake::new()
+            .with(
+                ".",
+                Thing::File {
+                    bytes: vec![],
+                    mode: 0o700,
+                    uid: OWN,
+                },
+            )
+            .with(&path, old(b"dead", 0o400, OWN));
+        fake.ages.insert(path, 7200);
+        fake.hangs_at = Some(step);
+        assert_eq!(sweep(&mut fake, "/tmp", NOW).await, 0);
+    }
 }

@@ -6,21 +6,25 @@
 mod algorithms;
 mod gssapi;
 mod libssh2;
+mod openssh;
 mod russh;
+mod sftp;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
-    Error, File, FileError, Gate, Landed, Limits, Login, Method, Mode, Node, Report, Stage, Verdict,
+    Error, File, FileError, Gate, Identity, Landed, Limits, Login, Method, Mode, Node, Report, Stage,
+    Verdict,
     dial::{Deadline, Link, dial},
     gate::AtNode,
-    key::Key,
+    identity::{self, Credential},
     known_hosts::KnownHosts,
-    placement::{Failed, Fault, Sftp, place_file, temp_path},
+    placement::{Failed, Fault, Sftp, directory, place_file, sweep, temp_name, temp_path},
 };
 
 /// What a session is to do, and until when.
@@ -85,6 +89,9 @@ pub(crate) async fn run(
     let report = match &node.login {
         Login::Gssapi { ticket, gss } => with_ticket(&job, ticket, gss).await,
         Login::PublicKey { key } => with_keys(&job, std::slice::from_ref(key)).await,
+        Login::Libssh2 { identities } => over_libssh2(&job, identities).await,
+        Login::Russh { identities } => over_russh(&job, identities).await,
+        Login::OpenSsh { program, identities } => openssh::run(&job, program, identities).await,
         Login::Auto { kerberos, keys } => auto(&job, kerberos.as_ref(), keys).await,
     };
     if let Err(error) = &report {
@@ -101,16 +108,27 @@ async fn with_ticket(job: &Job, ticket: &kerberos::Ticket, gss: &kerberos::Gss) 
 }
 
 async fn with_keys(job: &Job, paths: &[PathBuf]) -> Result<Report, Error> {
-    let paths = paths.to_vec();
-    let keys = blocking(job, move || {
-        paths
-            .into_iter()
-            .map(|path| Key::read(&path).map(|key| (path, key)))
-            .collect::<Result<Vec<_>, _>>()
-    });
-    let keys = keys.await??;
+    let identities: Vec<Identity> = paths.iter().cloned().map(Identity::Key).collect();
+    over_libssh2(job, &identities).await
+}
+
+async fn over_libssh2(job: &Job, identities: &[Identity]) -> Result<Report, Error> {
+    let credentials = load(job, identities).await?;
     let (link, hosts, deadline) = reach(job).await?;
-    libssh2::run(job.clone(), link, hosts, keys, deadline).await
+    libssh2::run(job.clone(), link, hosts, credentials, deadline).await
+}
+
+async fn over_russh(job: &Job, identities: &[Identity]) -> Result<Report, Error> {
+    let credentials = load(job, identities).await?;
+    let mut session = start_russh(job).await?;
+    let deadline = Deadline::new(job.limits.auth, job.ends);
+    session.publickey(job, &credentials, deadline).await?;
+    session.work(job, Method::PublicKey, deadline).await
+}
+
+async fn load(job: &Job, identities: &[Identity]) -> Result<Vec<Credential>, Error> {
+    let identities = identities.to_vec();
+    blocking(job, move || identity::load(&identities)).await?
 }
 
 /// Finds out what the node accepts, once for all sessions to it, and goes that way.
@@ -275,9 +293,29 @@ const KNOCKS: [Duration; 3] = [
     Duration::from_millis(1000),
 ];
 
-/// Temporary files begin like this, and go on with 128 random bits: in a directory everybody may write to nobody can
-/// stand in their way.
-const TEMP_PREFIX: &str = ".mtk-";
+/// How long looking for what dead runs left may keep a session.
+const SWEEPING: Duration = Duration::from_secs(3);
+
+/// Removes what dead runs of this account left in the directories of this session: at the end, so that no token waits.
+async fn sweep_up<S: Sftp>(sftp: &mut S, job: &Job) {
+    if job.mode != Mode::Write {
+        return;
+    }
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let directories: BTreeSet<&str> = job
+        .files
+        .iter()
+        .filter_map(|file| directory(&file.path))
+        .collect();
+    for directory in directories {
+        if job.at_node.sweep_is_due(&job.node.user, directory) {
+            sftp.set_deadline(Deadline::new(SWEEPING, job.ends).at);
+            sweep(sftp, directory, now).await;
+        }
+    }
+}
 
 /// Removes what a broken session of this account may have left here.
 async fn clear_litter<S: Sftp>(sftp: &mut S, job: &Job) {
@@ -308,7 +346,7 @@ pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed,
         }
         let deadline = Deadline::new(job.limits.per_file, job.ends);
         sftp.set_deadline(deadline.at);
-        let temp = format!("{TEMP_PREFIX}{:032x}", rand::random::<u128>());
+        let temp = temp_name();
         let result = place_file(sftp, file, job.mode, &temp)
             .await
             .map_err(|failed| match failed {
@@ -340,6 +378,9 @@ pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed,
             Err(error) => tracing::debug!(file = file.path, %error, "file not placed"),
         }
         results.push(result);
+    }
+    if lost.is_none() {
+        sweep_up(sftp, job).await;
     }
     results
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use russh::{Channel, client::Msg};
 use russh_sftp::{
     client::{Config, RawSftpSession, error::Error},
     protocol::{FileAttributes, OpenFlags, Packet, Status, StatusCode},
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -35,14 +35,18 @@ pub(crate) struct Handle {
 }
 
 impl Session {
-    pub(super) async fn start(channel: Channel<Msg>, patience: Duration) -> Result<Self, Error> {
+    /// Over whatever leads to an SFTP server.
+    pub(super) async fn start(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        patience: Duration,
+    ) -> Result<Self, Error> {
         let config = Config {
             max_packet_len: MAX_PACKET,
             // Each request has its own deadline; this one only keeps the library from waiting for ever.
             request_timeout_secs: patience.as_secs().saturating_add(1),
             ..Config::default()
         };
-        let raw = RawSftpSession::new_with_config(channel.into_stream(), config);
+        let raw = RawSftpSession::new_with_config(stream, config);
         let version = raw.init().await?;
         let offers = |name: &str| version.extensions.contains_key(name);
         let (replaces, syncs) = (offers("posix-rename@openssh.com"), offers("fsync@openssh.com"));
@@ -164,6 +168,36 @@ impl Sftp for Session {
         self.bound(self.raw.remove(path)).await.map(drop)
     }
 
+    async fn list(
+        &mut self,
+        directory: &str,
+        keep: fn(&str) -> bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Attrs)>, Fault> {
+        let handle = self.bound(self.raw.opendir(directory)).await?.handle;
+        let (mut kept, mut seen) = (Vec::new(), 0);
+        let end = loop {
+            match self.bound(self.raw.readdir(handle.as_str())).await {
+                // A server that goes on with empty answers would never come to the limit.
+                Ok(names) if names.files.is_empty() => break Ok(()),
+                Ok(names) => {
+                    seen += names.files.len();
+                    let ours = names.files.into_iter().filter(|file| keep(&file.filename));
+                    kept.extend(ours.map(|file| (file.filename, attrs(&file.attrs))));
+                    if seen >= limit {
+                        break Ok(());
+                    }
+                }
+                Err(Fault::Failure(said)) if said == END_OF_FILE => break Ok(()),
+                Err(fault) => break Err(fault),
+            }
+        };
+        if !end.as_ref().is_err_and(Fault::ends_the_session) {
+            let _ = self.bound(self.raw.close(handle)).await;
+        }
+        end.map(|()| kept)
+    }
+
     async fn space(&mut self, path: &str) -> Result<Space, Fault> {
         if !self.knows_space {
             return Err(Fault::Unsupported);
@@ -211,7 +245,7 @@ fn refused(status: &Status) -> Fault {
 }
 
 fn attrs(from: &FileAttributes) -> Attrs {
-    Attrs::new(from.permissions, from.size, from.uid)
+    Attrs::new(from.permissions, from.size, from.uid).modified(from.mtime.map(u64::from))
 }
 
 fn with_mode(mode: u32) -> FileAttributes {

@@ -3,12 +3,12 @@
 //! libssh2's calls block, so a session lives on a thread of tokio's blocking pool, at most as many as the gate lets
 //! in. Each call ends by its deadline (`libssh2_session_set_timeout`); should one not, the socket is shut down under it.
 
+mod login;
 mod raw;
 mod sftp;
 
 use std::{
     net::{Shutdown, TcpStream},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -17,9 +17,9 @@ use ssh2::{ErrorCode, MethodType};
 
 use super::{Job, algorithms, work};
 use crate::{
-    Error, FileError, KeyFault, Landed, Method, Report, Stage, Transport, Verdict,
+    Error, FileError, Landed, Method, Report, Stage, Transport, Verdict,
     dial::{Deadline, Link, clip},
-    key::Key,
+    identity::Credential,
     known_hosts::KnownHosts,
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn run(
     job: Job,
     link: Link,
     hosts: KnownHosts,
-    keys: Vec<(PathBuf, Key)>,
+    credentials: Vec<Credential>,
     deadline: Deadline,
 ) -> Result<Report, Error> {
     let Link { stream, cut, server } = link;
@@ -45,7 +45,7 @@ pub(super) async fn run(
     let theirs = job.clone();
     let session = tokio::task::spawn_blocking(move || {
         let _entered = span.enter();
-        session(&theirs, socket, &hosts, &keys, deadline, server)
+        session(&theirs, socket, &hosts, &credentials, deadline, server)
     });
     let patience = Deadline {
         at: job.ends + GRACE,
@@ -61,7 +61,7 @@ fn session(
     job: &Job,
     socket: TcpStream,
     hosts: &KnownHosts,
-    keys: &[(PathBuf, Key)],
+    credentials: &[Credential],
     deadline: Deadline,
     server: String,
 ) -> Result<Report, Error> {
@@ -73,7 +73,7 @@ fn session(
     session.set_tcp_stream(socket);
     let files = trust(job, &mut session, hosts, deadline).and_then(|()| {
         let deadline = Deadline::new(job.limits.auth, job.ends);
-        log_in(job, &session, keys, deadline)?;
+        login::log_in(job, &session, credentials, deadline)?;
         place_files(job, &session, &line, deadline)
     });
     if files.is_ok() {
@@ -147,48 +147,6 @@ fn prefer(session: &ssh2::Session, hosts: &KnownHosts) -> Result<(), ssh2::Error
         session.method_pref(kind, &good.join(","))?;
     }
     Ok(())
-}
-
-fn log_in(
-    job: &Job,
-    session: &ssh2::Session,
-    keys: &[(PathBuf, Key)],
-    deadline: Deadline,
-) -> Result<(), Error> {
-    let arm = || millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::Authentication));
-    for (path, key) in keys {
-        session.set_timeout(arm()?);
-        match session.userauth_pubkey_memory(&job.node.user, None, key.expose(), None) {
-            Ok(()) => return Ok(()),
-            Err(error) => refusal(job, path, deadline, &error)?,
-        }
-    }
-    session.set_timeout(arm()?);
-    let accepted = raw::accepted_methods(session, &job.node.user);
-    Err(job.refused(vec![Method::PublicKey], accepted))
-}
-
-/// `Ok` if the server merely refused this key: the next one may do.
-fn refusal(job: &Job, path: &std::path::Path, deadline: Deadline, error: &ssh2::Error) -> Result<(), Error> {
-    match error.code() {
-        ErrorCode::Session(
-            libssh2_sys::LIBSSH2_ERROR_AUTHENTICATION_FAILED
-            | libssh2_sys::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED,
-        ) => Ok(()),
-        ErrorCode::Session(
-            libssh2_sys::LIBSSH2_ERROR_FILE
-            | libssh2_sys::LIBSSH2_ERROR_KEYFILE_AUTH_FAILED
-            | libssh2_sys::LIBSSH2_ERROR_METHOD_NOT_SUPPORTED
-            | libssh2_sys::LIBSSH2_ERROR_ALGO_UNSUPPORTED
-            | libssh2_sys::LIBSSH2_ERROR_PUBLICKEY_PROTOCOL,
-        ) => Err(Error::KeyFile {
-            path: path.to_owned(),
-            why: KeyFault::NotAKey {
-                detail: clip(error.message()),
-            },
-        }),
-        _ => Err(broken(job, Stage::Authentication, deadline, error)),
-    }
 }
 
 /// libssh2 says "disconnected" for a channel that was closed, too: whether the line still stands tells them apart.

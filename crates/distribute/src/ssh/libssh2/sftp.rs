@@ -183,13 +183,38 @@ impl Sftp for Session<'_> {
         self.call(|sftp| sftp.unlink(Path::new(path)))
     }
 
+    async fn list(
+        &mut self,
+        directory: &str,
+        keep: fn(&str) -> bool,
+        limit: usize,
+    ) -> Result<Vec<(String, Attrs)>, Fault> {
+        let mut handle = self.call(|sftp| sftp.opendir(Path::new(directory)))?;
+        let mut kept = Vec::new();
+        for _ in 0..limit {
+            self.arm()?;
+            match handle.readdir() {
+                Ok((name, stat)) => {
+                    let name = name.to_string_lossy().into_owned();
+                    if keep(&name) {
+                        kept.push((name, attrs(&stat)));
+                    }
+                }
+                Err(error) if error.code() == ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_FILE) => break,
+                Err(error) => return self.note(Err(fault(&error))),
+            }
+        }
+        let _ = self.call(|_| handle.close());
+        Ok(kept)
+    }
+
     async fn space(&mut self, path: &str) -> Result<Space, Fault> {
         self.extended(|extensions| extensions.space(path))
     }
 }
 
 fn attrs(stat: &FileStat) -> Attrs {
-    Attrs::new(stat.perm, stat.size, stat.uid)
+    Attrs::new(stat.perm, stat.size, stat.uid).modified(stat.mtime)
 }
 
 fn fault(error: &ssh2::Error) -> Fault {

@@ -1,6 +1,6 @@
 //! SSH by russh: the way for GSSAPI, which libssh2 does not have.
 
-mod sftp;
+mod login;
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ use russh::{
 use super::{
     Job, algorithms,
     gssapi::{self, Authenticator},
-    work,
+    sftp, work,
 };
 use crate::{
     Error, Method, Report, Stage, Transport, Verdict,
@@ -243,7 +243,7 @@ impl Session {
                 Some(_) => {}
             }
         }
-        match sftp::Session::start(channel, job.limits.total).await {
+        match sftp::Session::start(channel.into_stream(), job.limits.total).await {
             Ok(session) => Ok(session),
             Err(_) if self.handle.is_closed() => Err(self.gone(job, Stage::Sftp)),
             Err(_) => Err(missing(
