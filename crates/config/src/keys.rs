@@ -127,6 +127,16 @@ pub(crate) const MTK: &[(&str, Fate)] = &[
             ("caDir", Used),
             ("alias", Used),
             ("certificateName", Used),
+            ("crl", Used),
+            (
+                "quota",
+                Section(&[
+                    ("requests", Used),
+                    ("window", Used),
+                    ("block", Used),
+                    ("share", Used),
+                ]),
+            ),
         ]),
     ),
     (

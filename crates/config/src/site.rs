@@ -328,6 +328,57 @@ pub struct Vault {
     pub alias: Option<String>,
     /// The name in Vault's certificate, if it is not the host's.
     pub certificate_name: Option<String>,
+    /// What is done with the revocation lists in `ca_dir`.
+    pub crl: Crl,
+    /// How many requests Vault takes from this host.
+    pub quota: VaultQuota,
+}
+
+/// What is done with revocation lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Crl {
+    /// Nothing, as the programs of the field do.
+    #[default]
+    Off,
+    /// Those that are there count.
+    Present,
+    /// Every CA must have one that is not outdated.
+    Required,
+}
+
+impl fmt::Display for Crl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Present => "present",
+            Self::Required => "required",
+        })
+    }
+}
+
+/// A Vault server's rate limit for one address, and the part of it mtk may use. The default is what htvault-config's
+/// documentation sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VaultQuota {
+    /// Requests in a window.
+    pub requests: u32,
+    /// The window.
+    pub window: Duration,
+    /// For how long an address that asked for more gets nothing.
+    pub block: Duration,
+    /// Percent of the requests that are mtk's, 1 to 100.
+    pub share: u8,
+}
+
+impl Default for VaultQuota {
+    fn default() -> Self {
+        Self {
+            requests: 360,
+            window: Duration::from_secs(300),
+            block: Duration::from_secs(300),
+            share: 95,
+        }
+    }
 }
 
 /// How nodes are reached.

@@ -25,4 +25,5 @@ pub use run::{CannotRun, Request, What, run};
 pub use selection::Selection;
 pub use status::{Life, ServiceStatus, Status, StatusEdge, status};
 pub use stop::{GRACE, Stop, Stopper, pair as stop_pair};
+pub use vault_client::Standing as VaultStanding;
 pub use words::span;

@@ -27,6 +27,22 @@ impl Default for Budget {
     }
 }
 
+impl Budget {
+    /// What the configuration says of a step, where it says anything: our own default otherwise.
+    #[must_use]
+    pub fn configured(retry: config::Retry, timeout: Duration) -> Self {
+        let default = Self::default();
+        if retry.retries == 0 {
+            return default;
+        }
+        Self {
+            tries: default.tries.max(retry.retries.saturating_add(1)),
+            total: timeout.max(Duration::from_secs(1)),
+            pause: retry.pause.max(default.pause),
+        }
+    }
+}
+
 /// Calls `step` until it succeeds, fails for good, or the budget is used up. The pauses grow and jitter, so that
 /// many edges failing at one peer do not come back to it at once.
 ///
@@ -77,6 +93,22 @@ mod tests {
             retryable,
             ..Failure::text(Stage::Login, "x", "vault", "no")
         }
+    }
+
+    #[test]
+    fn retries_that_are_configured_are_kept_to_and_none_means_our_own() {
+        let timeout = Duration::from_secs(30);
+        let none = Budget::configured(config::Retry::default(), timeout);
+        assert_eq!((none.tries, none.total), (3, Duration::from_secs(20)));
+        let five = config::Retry {
+            retries: 5,
+            pause: Duration::from_secs(2),
+        };
+        let five = Budget::configured(five, timeout);
+        assert_eq!(
+            (five.tries, five.total, five.pause),
+            (6, timeout, Duration::from_secs(2))
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,11 +1,16 @@
 //! How long everything still lives, from what is remembered alone: nobody is asked.
 
+use std::{collections::BTreeSet, path::Path};
+
 use config::{Service, Site};
 use jiff::Timestamp;
 use serde::Serialize;
 use state::{EdgeId, Snapshot};
 
-use crate::{run::service_key, selection::Selection};
+use crate::{
+    run::{quota, service_key},
+    selection::Selection,
+};
 
 /// What is known of the life of one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -85,6 +90,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Those the configuration does not allow to be set up, with the reason.
     pub broken: Vec<(String, String)>,
+    /// The budgets of requests at the Vault servers that were asked from here.
+    pub vaults: Vec<vault_client::Standing>,
 }
 
 impl Status {
@@ -118,6 +125,25 @@ pub fn status(site: &Site, snapshot: &Snapshot, selection: &Selection, now: Time
         now,
         services,
         broken,
+        vaults: Vec::new(),
+    }
+}
+
+impl Status {
+    /// Adds how the budgets of the site's Vault servers stand, by the files in the state directory.
+    #[must_use]
+    pub fn with_vaults(mut self, site: &Site, state_dir: &Path) -> Self {
+        let servers: BTreeSet<&str> = site.services.iter().map(|s| s.vault_server.as_str()).collect();
+        let quota = quota(&site.vault.quota);
+        for server in servers {
+            let Ok(server) = server.parse() else { continue };
+            match vault_client::standing(state_dir, &server, &quota, self.now) {
+                Ok(standing) => self.vaults.extend(standing),
+                Err(error) => tracing::warn!(%server, %error, "the budget of Vault requests cannot be read"),
+            }
+        }
+        self.vaults.dedup();
+        self
     }
 }
 

@@ -183,6 +183,12 @@ impl State {
         }
     }
 
+    /// The state directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Writes everything out and closes the database for all clones.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -5,7 +5,8 @@
 //! asked for, another name in the certificate than the host's. A source that cannot be read is an error, never a
 //! smaller set of roots.
 //!
-//! Left to others: sockets, HTTP, ALPN, client certificates. Revocation lists are not consulted (vault.md 8.3).
+//! Left to others: sockets, HTTP, ALPN, client certificates. Revocation lists are read
+//! from the CA directory, where they are asked for; nothing is fetched.
 //!
 //! ```no_run
 //! let trust = tls::Trust { ca_dir: Some("/etc/grid-security/certificates".into()), ..tls::Trust::default() };
@@ -13,6 +14,7 @@
 //! # drop(config); Ok::<(), tls::Error>(())
 //! ```
 
+mod revocation;
 mod roots;
 mod verifier;
 
@@ -32,6 +34,8 @@ pub struct Trust {
     pub ca_file: Option<PathBuf>,
     /// A directory of them: `*.pem`, and OpenSSL's hashed names such as `5ca1ab1e.0`.
     pub ca_dir: Option<PathBuf>,
+    /// What is done with the revocation lists (`*.r0`) in `ca_dir`.
+    pub crl: Crl,
     /// The name the certificate must be for, if not that of the host spoken to (vault.md 8.3).
     pub name: Option<String>,
 }
@@ -43,9 +47,22 @@ impl Default for Trust {
             system: true,
             ca_file: None,
             ca_dir: None,
+            crl: Crl::Off,
             name: None,
         }
     }
+}
+
+/// What is done with certificate revocation lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Crl {
+    /// They are not read: what the programs of the field do (vault.md 8.3).
+    #[default]
+    Off,
+    /// A certificate on the list of its CA is refused; a CA without a list is believed, and so is an old list.
+    Present,
+    /// Every CA of a chain must have a list that is not outdated. The root vouches for itself.
+    Required,
 }
 
 /// Why there is no configuration.
@@ -84,6 +101,15 @@ pub enum Error {
         /// What went wrong with it.
         problems: String,
     },
+    /// Revocation lists are asked for, but no directory is named where they could be.
+    #[error("revocation lists are wanted, but no CA directory is configured that could hold them")]
+    NoListDirectory,
+    /// Revocation lists are required, and there is none.
+    #[error("revocation lists are required, but the CA directory {} holds none that can be used", path.display())]
+    NoList {
+        /// Which directory.
+        path: PathBuf,
+    },
     /// No source of roots was named.
     #[error("no CA is trusted: neither the system's store nor a CA file or directory is configured")]
     NoSource,
@@ -105,9 +131,16 @@ pub enum Error {
 pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, Error> {
     let roots = Arc::new(roots::load(trust)?);
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let ordinary = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+    let lists = revocation::load(trust, &roots, &provider)?;
+    let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).with_crls(lists);
+    let builder = match trust.crl {
+        Crl::Off => builder,
+        Crl::Present => builder.allow_unknown_revocation_status(),
+        Crl::Required => builder.enforce_revocation_expiration(),
+    };
+    let ordinary = builder
         .build()
-        // a set of roots that is not empty and no revocation lists leave nothing to fail
+        // a set of roots that is not empty and lists that were tried before leave nothing to fail
         .map_err(|error| Error::Library(rustls::Error::General(error.to_string())))?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -126,150 +159,4 @@ pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        fs,
-        io::{Read, Write},
-        path::Path,
-    };
-
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    use rustls::{ClientConnection, ServerConfig, ServerConnection, pki_types::PrivateKeyDer};
-
-    use super::*;
-
-    type Ca = CertifiedIssuer<'static, KeyPair>;
-
-    fn ca() -> Ca {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-    }
-
-    fn server(ca: &Ca, name: &str) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([name.to_owned()])
-            .unwrap()
-            .signed_by(&key, ca)
-            .unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        Arc::new(config)
-    }
-
-    /// The handshake in memory, and one byte through it.
-    fn talk(client: Arc<ClientConfig>, server: Arc<ServerConfig>, host: &str) -> Result<(), rustls::Error> {
-        let host = ServerName::try_from(host.to_owned()).unwrap();
-        let mut client = ClientConnection::new(client, host).unwrap();
-        let mut server = ServerConnection::new(server).unwrap();
-        for _ in 0..8 {
-            let mut wire = Vec::new();
-            client.write_tls(&mut wire).unwrap();
-            server.read_tls(&mut wire.as_slice()).unwrap();
-            // the server's view of our alert does not matter here
-            drop(server.process_new_packets());
-            wire.clear();
-            server.write_tls(&mut wire).unwrap();
-            client.read_tls(&mut wire.as_slice()).unwrap();
-            client.process_new_packets()?;
-        }
-        server.writer().write_all(b"x").unwrap();
-        let mut wire = Vec::new();
-        server.write_tls(&mut wire).unwrap();
-        client.read_tls(&mut wire.as_slice()).unwrap();
-        client.process_new_packets()?;
-        assert_eq!(client.reader().read(&mut [0; 4]).unwrap(), 1);
-        Ok(())
-    }
-
-    fn only(file: Option<&Path>, dir: Option<&Path>) -> Trust {
-        Trust {
-            system: false,
-            ca_file: file.map(Into::into),
-            ca_dir: dir.map(Into::into),
-            name: None,
-        }
-    }
-
-    #[test]
-    fn only_the_named_ca_and_the_right_name_are_believed() {
-        let (ours, theirs) = (ca(), ca());
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("ca.pem");
-        fs::write(&file, ours.pem()).unwrap();
-        let config = client_config(&only(Some(&file), None)).unwrap();
-        talk(Arc::clone(&config), server(&ours, "vault.test"), "vault.test").unwrap();
-        assert!(talk(Arc::clone(&config), server(&ours, "vault.test"), "other.test").is_err());
-        assert!(talk(config, server(&theirs, "vault.test"), "vault.test").is_err());
-    }
-
-    #[test]
-    fn another_name_replaces_the_hosts_and_nothing_else() {
-        let (ours, theirs) = (ca(), ca());
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("ca.pem"), ours.pem()).unwrap();
-        let trust = Trust {
-            name: Some("cluster.test".into()),
-            ..only(None, Some(dir.path()))
-        };
-        let config = client_config(&trust).unwrap();
-        talk(Arc::clone(&config), server(&ours, "cluster.test"), "node1.test").unwrap();
-        assert!(talk(Arc::clone(&config), server(&ours, "node1.test"), "node1.test").is_err());
-        assert!(talk(config, server(&theirs, "cluster.test"), "node1.test").is_err());
-        let bad = Trust {
-            name: Some("not a name".into()),
-            ..trust
-        };
-        assert!(matches!(client_config(&bad), Err(Error::Name { .. })));
-    }
-
-    #[test]
-    fn a_directory_is_read_as_openssl_would() {
-        let (hashed, pem) = (ca(), ca());
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        write("0a1b2c3d.0", &hashed.pem());
-        write("named.pem", &pem.pem());
-        write("0a1b2c3d.r0", "a revocation list");
-        write("0a1b2c3d.signing_policy", "access_id_CA");
-        write(
-            "broken.pem",
-            "-----BEGIN CERTIFICATE-----\n@@\n-----END CERTIFICATE-----\n",
-        );
-        std::os::unix::fs::symlink("gone", dir.path().join("dangling.pem")).unwrap();
-        let config = client_config(&only(None, Some(dir.path()))).unwrap();
-        for issuer in [&hashed, &pem] {
-            talk(Arc::clone(&config), server(issuer, "vault.test"), "vault.test").unwrap();
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_honoured_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let missing = dir.path().join("missing");
-        assert!(matches!(
-            client_config(&only(Some(&missing), None)),
-            Err(Error::Unreadable { .. })
-        ));
-        assert!(matches!(
-            client_config(&only(None, Some(&missing))),
-            Err(Error::Unreadable { .. })
-        ));
-        assert!(matches!(
-            client_config(&only(None, Some(dir.path()))),
-            Err(Error::NoCertificate { .. })
-        ));
-        let empty = dir.path().join("empty.txt");
-        fs::write(&empty, "").unwrap();
-        assert!(matches!(
-            client_config(&only(Some(&empty), None)),
-            Err(Error::NoCertificate { .. })
-        ));
-        assert!(matches!(client_config(&only(None, None)), Err(Error::NoSource)));
-    }
-}
+mod tests;

@@ -68,7 +68,8 @@ fn system(store: &mut RootCertStore) -> Result<(), Error> {
     Ok(())
 }
 
-fn directory(store: &mut RootCertStore, dir: &Path) -> Result<(), Error> {
+/// The files of a directory with a name of that kind, in order.
+pub(crate) fn files(dir: &Path, wanted: fn(&str) -> bool) -> Result<Vec<PathBuf>, Error> {
     let unreadable = |source| Error::Unreadable {
         kind: "directory",
         path: dir.to_owned(),
@@ -84,18 +85,30 @@ fn directory(store: &mut RootCertStore, dir: &Path) -> Result<(), Error> {
     paths.retain(|path| {
         path.file_name()
             .and_then(|name| name.to_str())
-            .is_some_and(is_ca_name)
+            .is_some_and(wanted)
     });
     paths.sort();
+    Ok(paths)
+}
+
+/// What a file of the directory holds; `None` for a link to nothing, as packages leave them.
+pub(crate) fn content(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match bytes(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Error::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            tracing::debug!(path = %path.display(), "a link in the CA directory points nowhere");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn directory(store: &mut RootCertStore, dir: &Path) -> Result<(), Error> {
+    let paths = files(dir, is_ca_name)?;
     let mut found = Vec::new();
     for path in &paths {
-        match certificates(path) {
-            Ok(mut some) => found.append(&mut some),
-            // packages leave links to certificates they have removed; nothing can be trusted through one
-            Err(Error::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                tracing::debug!(path = %path.display(), "a link in the CA directory points nowhere");
-            }
-            Err(error) => return Err(error),
+        if let Some(bytes) = content(path)? {
+            found.append(&mut pem(&bytes));
         }
     }
     // the hashed name and the .pem are often one file
@@ -121,8 +134,19 @@ fn is_ca_name(name: &str) -> bool {
     extension == "pem" || (hashed && !extension.is_empty() && extension.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The certificates of a PEM file; what is no certificate, or a broken one, is passed over.
+/// The certificates of a PEM file.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    Ok(pem(&bytes(path)?))
+}
+
+/// What is no certificate, or a broken one, is passed over.
+fn pem(bytes: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(bytes)
+        .filter_map(Result::ok)
+        .collect()
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| {
@@ -143,9 +167,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
             limit: MAX_FILE,
         });
     }
-    Ok(CertificateDer::pem_slice_iter(&bytes)
-        .filter_map(Result::ok)
-        .collect())
+    Ok(bytes)
 }
 
 #[cfg(test)]

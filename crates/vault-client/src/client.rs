@@ -1,26 +1,23 @@
 //! What mtk asks of Vault.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT, Principal, VaultToken};
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::header;
 use jiff::{SignedDuration, Timestamp};
-use rustify::{Endpoint, client::Client as _, errors::ClientError};
 use rustls::ClientConfig;
 use vaultrs::api::token::requests::{CreateTokenRequest, LookupTokenSelfRequest, RevokeTokenSelfRequest};
 use zeroize::Zeroizing;
 
 use crate::{
     Doing, Error, Restriction, SecretPath, Server,
-    answer::{Envelope, clean},
-    endpoints::{DeleteCreds, Dress, KerberosLogin, ReadCreds, ReadSts, kerberos_mount},
-    grant::{self, Bearer, Child, Login, Lookup, Of},
-    refusal::{Asked, refusal},
-    transport::{Failure, Patience, Transport},
+    ask::{Call, failed},
+    budget::{Budget, Leave, Quota, Standing, Urgency},
+    endpoints::{DeleteCreds, KerberosLogin, ReadCreds, ReadSts, kerberos_mount},
+    grant::{self, Bearer, Child, Login, Lookup},
+    transport::{self, Transport},
 };
-
-const X_VAULT_TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 
 /// How a client speaks to its server.
 #[derive(Clone)]
@@ -39,6 +36,11 @@ pub struct Options {
     pub bearer_timeout: Duration,
     /// Requests at once; others wait. Default 8.
     pub concurrency: usize,
+    /// What the server lets through from our address.
+    pub quota: Quota,
+    /// The state directory where all mtk processes of this host count their requests together. Without one, or if it
+    /// cannot be written, this client counts alone.
+    pub shared_budget: Option<PathBuf>,
 }
 
 impl Options {
@@ -53,6 +55,8 @@ impl Options {
             read_timeout: Duration::from_secs(10),
             bearer_timeout: Duration::from_secs(50),
             concurrency: 8,
+            quota: Quota::default(),
+            shared_budget: None,
         }
     }
 }
@@ -69,10 +73,19 @@ impl fmt::Debug for Options {
 
 /// A client of one Vault server. Clones share connections, limits and the count of requests.
 #[derive(Clone)]
-pub struct Client(pub(crate) Arc<Inner>);
+pub struct Client(pub(crate) Arc<Inner>, pub(crate) Urgency);
+
+/// Leave to send one request, from [`Client::turn`].
+pub struct Turn(Leave);
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turn")
+    }
+}
 
 pub(crate) struct Inner {
-    transport: Transport,
+    pub(crate) transport: Transport,
     server: Server,
     /// `server`, as messages show it.
     pub(crate) shown: String,
@@ -101,22 +114,56 @@ impl Client {
             read_timeout,
             bearer_timeout,
             concurrency,
+            quota,
+            shared_budget,
         } = options;
         // the alias may be written as the server is; only its host matters
         let alias = alias
             .map(|text| text.parse::<Server>().map(|alias| alias.host().to_owned()))
             .transpose()?;
         let shown = server.to_string();
-        let transport = Transport::new(server.clone(), &tls, connect_timeout, concurrency);
+        let budget = Budget::new(&server, quota, shared_budget.as_deref(), concurrency);
+        let urgency = budget.urgency(None);
+        let transport = Transport::new(server.clone(), &tls, connect_timeout, budget);
         transport.check().map_err(|f| failed(f, &shown, Doing::Login))?;
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             transport,
             server,
             shown,
             alias,
             read_timeout,
             bearer_timeout,
-        })))
+        };
+        Ok(Self(Arc::new(inner), urgency))
+    }
+
+    /// The same client, whose requests take the place in the queue for the budget that a service has whose credential
+    /// ends then; `None` for one that has none. What ends first goes first; of two that end together, the one for
+    /// which this was called first.
+    #[must_use]
+    pub fn in_turn_of(&self, ends: Option<Timestamp>) -> Self {
+        let urgency = self.0.transport.budget().urgency(ends);
+        Self(Arc::clone(&self.0), urgency)
+    }
+
+    /// Waits until the budget allows one request, for a caller that must make something fresh for it: a Kerberos
+    /// token is good for 5 minutes, a block may last as long. Dropped unused, the leave is given back.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] if that would be later than [`Quota::patience`] allows.
+    pub async fn turn(&self) -> Result<Turn, Error> {
+        let turn = self.0.transport.budget().turn(self.1).await;
+        let (leave, _slot) = turn.map_err(|late| Error::RateLimited {
+            server: self.0.shown.clone(),
+            retry_after: Some(late.after),
+        })?;
+        Ok(Turn(leave))
+    }
+
+    /// How the budget of the server stands, as far as this process knows.
+    #[must_use]
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        self.0.transport.budget().standing(now)
     }
 
     /// The server.
@@ -162,6 +209,24 @@ impl Client {
         expected: &Principal,
         now: Timestamp,
     ) -> Result<Login, Error> {
+        let turn = self.turn().await?;
+        self.login_kerberos_in(turn, issuer, role, ap_req, expected, now)
+            .await
+    }
+
+    /// The same in a turn that was waited for before `ap_req` was made.
+    ///
+    /// # Errors
+    /// As [`Client::login_kerberos`].
+    pub async fn login_kerberos_in(
+        &self,
+        turn: Turn,
+        issuer: &str,
+        role: &str,
+        ap_req: &[u8],
+        expected: &Principal,
+        now: Timestamp,
+    ) -> Result<Login, Error> {
         let mount = kerberos_mount(issuer, role)?;
         let encoded = Zeroizing::new(BASE64_STANDARD.encode(ap_req));
         let header = Zeroizing::new(format!("Negotiate {}", *encoded));
@@ -173,7 +238,8 @@ impl Client {
             secret: &encoded,
             header: (header::AUTHORIZATION, &header),
         };
-        let envelope = self.ask(KerberosLogin { mount: mount.clone() }, &call).await?;
+        let request = KerberosLogin { mount: mount.clone() };
+        let envelope = self.ask_in(transport::Turn::had(turn.0), request, &call).await?;
         let warnings = self.warnings(&call, &envelope);
         grant::login(self.of(&call), envelope, warnings, &mount, expected, now)
     }
@@ -292,114 +358,5 @@ impl Client {
     pub async fn revoke_self(&self, token: &dyn VaultToken) -> Result<(), Error> {
         let call = self.with_token(Doing::Revoke, "auth/token/revoke-self", token);
         self.ask(RevokeTokenSelfRequest {}, &call).await.map(drop)
-    }
-
-    pub(crate) fn with_token<'a>(&self, doing: Doing, path: &'a str, token: &'a dyn VaultToken) -> Call<'a> {
-        // the one place where a Vault token goes to its server
-        let text = token.expose();
-        Call {
-            doing,
-            path,
-            minimum_seconds: 0,
-            patience: self.0.read_timeout,
-            secret: text,
-            header: (X_VAULT_TOKEN, text),
-        }
-    }
-
-    pub(crate) async fn ask(&self, endpoint: impl Endpoint, call: &Call<'_>) -> Result<Envelope, Error> {
-        let shown = &self.0.shown;
-        let setup = |text: String| Error::Setup {
-            server: shown.clone(),
-            text,
-        };
-        let (name, value) = &call.header;
-        let mut value =
-            HeaderValue::from_str(value).map_err(|_| setup("a token cannot stand in a header".to_owned()))?;
-        value.set_sensitive(true);
-        let dress = Dress {
-            name: name.clone(),
-            value,
-        };
-        let transport = &self.0.transport;
-        let mut request = endpoint
-            .with_middleware(&dress)
-            .request(transport.base())
-            .map_err(|e| setup(e.to_string()))?;
-        request.extensions_mut().insert(Patience(call.patience));
-        tracing::debug!(server = shown, doing = %call.doing, path = call.path, "asking Vault");
-        let response = transport.execute(request).await.map_err(|error| match error {
-            ClientError::GenericError { source } => match source.downcast::<Failure>() {
-                Ok(failure) => failed(failure, shown, call.doing),
-                Err(source) => setup(source.to_string()),
-            },
-            other => setup(other.to_string()),
-        })?;
-        let (head, body) = response.into_parts();
-        let mut body = Zeroizing::new(body);
-        match head.status {
-            StatusCode::NO_CONTENT => Ok(Envelope::default()),
-            StatusCode::OK => {
-                Envelope::parse(&body).ok_or_else(|| self.of(call).bad("it is not the JSON of Vault"))
-            }
-            _ => {
-                let mut response = Response::new(std::mem::take(&mut *body));
-                *response.status_mut() = head.status;
-                *response.headers_mut() = head.headers;
-                let secrets = [call.secret];
-                Err(refusal(
-                    &response,
-                    &Asked {
-                        server: shown,
-                        doing: call.doing,
-                        path: call.path,
-                        minimum_seconds: call.minimum_seconds,
-                        secrets: &secrets,
-                    },
-                ))
-            }
-        }
-    }
-
-    pub(crate) fn of<'a>(&'a self, call: &Call<'_>) -> Of<'a> {
-        Of {
-            server: &self.0.shown,
-            doing: call.doing,
-        }
-    }
-
-    fn warnings(&self, call: &Call<'_>, envelope: &Envelope) -> Vec<String> {
-        let said = envelope.warnings.iter().flatten().take(16);
-        let warnings: Vec<_> = said.map(|text| clean(text, &[call.secret])).collect();
-        for warning in &warnings {
-            tracing::debug!(server = self.0.shown, doing = %call.doing, warning, "Vault remarks");
-        }
-        warnings
-    }
-}
-
-/// One request, and what its messages may say.
-pub(crate) struct Call<'a> {
-    pub(crate) doing: Doing,
-    pub(crate) path: &'a str,
-    pub(crate) minimum_seconds: u32,
-    pub(crate) patience: Duration,
-    pub(crate) secret: &'a str,
-    pub(crate) header: (HeaderName, &'a str),
-}
-
-fn failed(failure: Failure, server: &str, doing: Doing) -> Error {
-    let server = server.to_owned();
-    match failure {
-        Failure::Unreachable(text) => Error::Unreachable { server, text },
-        Failure::Certificate(text) => Error::Certificate { server, text },
-        Failure::Timeout(after) => Error::Timeout { server, doing, after },
-        Failure::Interrupted(text) => Error::Interrupted { server, doing, text },
-        Failure::Setup(text) => Error::Setup { server, text },
-        tell @ Failure::TooLarge => Error::BadAnswer {
-            server,
-            doing,
-            what: tell.to_string(),
-        },
     }
 }

@@ -32,6 +32,8 @@
 //! ```
 
 mod answer;
+mod ask;
+mod budget;
 mod client;
 mod endpoints;
 mod error;
@@ -44,7 +46,8 @@ mod server;
 mod transport;
 mod upkeep;
 
-pub use client::{Client, Options};
+pub use budget::{Quota, Standing, standing};
+pub use client::{Client, Options, Turn};
 pub use endpoints::{Restriction, SecretPath};
 pub use error::{Doing, Error, Fault};
 pub use grant::{Bearer, Child, Login, Lookup};

@@ -134,7 +134,7 @@ pub(crate) fn another_node_may_help(response: &Response<Vec<u8>>) -> bool {
     }
 }
 
-fn retry_after(response: &Response<Vec<u8>>) -> Option<Duration> {
+pub(crate) fn retry_after(response: &Response<Vec<u8>>) -> Option<Duration> {
     let seconds: u64 = response
         .headers()
         .get(header::RETRY_AFTER)?

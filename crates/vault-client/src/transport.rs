@@ -1,10 +1,11 @@
 //! `rustify::client::Client` over reqwest: bounded answers, deadlines, a limit of requests at once, their count, and the
-//! change to another address when one is dead (vault.md 8.2, 8.4). No retries beyond that.
+//! change to another address when one is dead (vault.md 8.2, 8.4). Each request waits for its turn in the budget. No
+//! retries beyond that.
 
 use std::{
     error::Error as StdError,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -15,12 +16,12 @@ use http::{Request, Response, StatusCode, header};
 use reqwest::Url;
 use rustify::errors::ClientError;
 use rustls::ClientConfig;
-use tokio::sync::Semaphore;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Server,
-    refusal::another_node_may_help,
+    budget::{Budget, Leave, Urgency},
+    refusal::{another_node_may_help, retry_after},
     route::{Dial, Routes},
 };
 
@@ -30,6 +31,21 @@ const MAX_BODY: usize = 1024 * 1024;
 /// How long the answer to one request may take, as an extension of the request; connecting comes on top.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience(pub(crate) Duration);
+
+/// Whose turn a request waits for, as an extension of the request. Without it, the request stands outside the budget.
+#[derive(Clone)]
+pub(crate) enum Turn {
+    /// It has to wait.
+    Of(Urgency),
+    /// It has waited already.
+    Had(Arc<Mutex<Option<Leave>>>),
+}
+
+impl Turn {
+    pub(crate) fn had(leave: Leave) -> Self {
+        Self::Had(Arc::new(Mutex::new(Some(leave))))
+    }
+}
 
 /// Why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,6 +60,8 @@ pub(crate) enum Failure {
     Interrupted(String),
     #[error("the answer has more than {MAX_BODY} bytes")]
     TooLarge,
+    #[error("its turn would come after {0:?}")]
+    NotSoon(Duration),
     #[error("setup: {0}")]
     Setup(String),
 }
@@ -62,7 +80,7 @@ pub(crate) struct Transport {
     routes: Routes,
     /// For a node a standby sends us to.
     elsewhere: OnceLock<reqwest::Client>,
-    slots: Semaphore,
+    budget: Budget,
     sent: AtomicU64,
 }
 
@@ -85,7 +103,7 @@ impl Transport {
         server: Server,
         tls: &Arc<ClientConfig>,
         connect_timeout: Duration,
-        at_once: usize,
+        budget: Budget,
     ) -> Self {
         let mut tls = ClientConfig::clone(tls);
         // both are offered by the server; HTTP/2 needs one connection for everything
@@ -99,7 +117,7 @@ impl Transport {
             },
             routes: Routes::default(),
             elsewhere: OnceLock::new(),
-            slots: Semaphore::new(at_once.clamp(1, 1024)),
+            budget,
             sent: AtomicU64::new(0),
         }
     }
@@ -115,19 +133,36 @@ impl Transport {
         self.sent.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     async fn go(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Failure> {
-        let _slot = self
-            .slots
-            .acquire()
-            .await
-            .map_err(|_| Failure::Setup("the client was closed".to_owned()))?;
         let route = self.routes.get(&self.dial).await?;
+        let had = match request.extensions().get::<Turn>() {
+            Some(Turn::Had(leave)) => leave.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            _ => None,
+        };
+        let (mut leave, _slot) = match (had, request.extensions().get::<Turn>()) {
+            (Some(leave), _) => (Some(leave), self.budget.slot().await),
+            (None, Some(Turn::Of(urgency))) => {
+                let turn = self.budget.turn(*urgency).await;
+                let (leave, slot) = turn.map_err(|late| Failure::NotSoon(late.after))?;
+                (Some(leave), Some(slot))
+            }
+            // used up by another try of the same request, or outside the budget
+            (None, _) => (None, self.budget.slot().await),
+        };
+        let counted = request.extensions().get::<Turn>().is_some();
         let mut last: Option<Response<Vec<u8>>> = None;
         let mut unreachable = Vec::new();
         for (index, way) in route.in_order() {
-            match self.once(&way.http, &request, None).await {
+            let answer = self
+                .counted(&way.http, &request, None, leave.take(), counted)
+                .await;
+            match answer {
                 Ok(answer) if answer.status() == StatusCode::TEMPORARY_REDIRECT => {
-                    match self.follow(&answer, &request).await {
+                    match self.follow(&answer, &request, counted).await {
                         Some(answer) => {
                             route.stay_on(index);
                             return Ok(answer);
@@ -166,6 +201,7 @@ impl Transport {
         &self,
         answer: &Response<Vec<u8>>,
         request: &Request<Vec<u8>>,
+        counted: bool,
     ) -> Option<Response<Vec<u8>>> {
         let location = answer.headers().get(header::LOCATION)?.to_str().ok()?;
         let to = Url::parse(location).ok()?;
@@ -180,7 +216,7 @@ impl Transport {
             return None;
         }
         let http = self.elsewhere.get()?;
-        match self.once(http, request, Some(to)).await {
+        match self.counted(http, request, Some(to), None, counted).await {
             Ok(answer) if another_node_may_help(&answer) => None,
             Ok(answer) => Some(answer),
             Err(failure) => {
@@ -188,6 +224,36 @@ impl Transport {
                 None
             }
         }
+    }
+
+    /// One request to one node, in the budget: with the leave that was waited for, or as one more that cannot wait.
+    async fn counted(
+        &self,
+        http: &reqwest::Client,
+        request: &Request<Vec<u8>>,
+        to: Option<Url>,
+        leave: Option<Leave>,
+        counted: bool,
+    ) -> Result<Response<Vec<u8>>, Failure> {
+        let mut leave = leave.or_else(|| counted.then(|| self.budget.one_more()));
+        if let Some(leave) = &mut leave {
+            // also when we are dropped while it is under way
+            leave.sent();
+        }
+        let answer = self.once(http, request, to).await;
+        if let (Err(Failure::Unreachable(_) | Failure::Certificate(_) | Failure::Setup(_)), Some(leave)) =
+            (&answer, &mut leave)
+        {
+            leave.never_sent();
+        }
+        if let Ok(answer) = &answer
+            && counted
+            && answer.status() == StatusCode::TOO_MANY_REQUESTS
+        {
+            // before the leave ends, which wakes the next
+            self.budget.refused(retry_after(answer));
+        }
+        answer
     }
 
     async fn once(

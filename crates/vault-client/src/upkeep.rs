@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustify_derive::Endpoint;
 use vaultrs::api::token::requests::{LookupTokenAccessorRequest, RevokeTokenAccessorRequest};
 
-use crate::{Client, Doing, Error, client::Call, endpoints::kerberos_mount};
+use crate::{Client, Doing, Error, ask::Call, endpoints::kerberos_mount};
 
 /// Says that a request comes from a client of Vault; stands where a token is not wanted.
 pub(crate) const X_VAULT_REQUEST: HeaderName = HeaderName::from_static("x-vault-request");

@@ -25,7 +25,7 @@ pub(crate) async fn status(cli: &Cli, args: &StatusArgs) -> Result<Exit, Problem
     .with_context(|| format!("the state in {} cannot be read", dir.display()))
     .map_err(Problem::usage)?;
     let selection = Selection::from(&args.selection);
-    let status = pipeline::status(&site, &snapshot, &selection, Timestamp::now());
+    let status = pipeline::status(&site, &snapshot, &selection, Timestamp::now()).with_vaults(&site, &dir);
     match args.output {
         Output::Json => output::data(&site::json(&status)?),
         Output::Text => output::data(&output::status::text(&status)),

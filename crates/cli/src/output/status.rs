@@ -1,6 +1,6 @@
 //! The table of `mtk status`.
 
-use pipeline::{Life, ServiceStatus, Status, span};
+use pipeline::{Life, ServiceStatus, Status, VaultStanding, span};
 
 use super::table::align;
 
@@ -33,10 +33,32 @@ pub(crate) fn text(status: &Status) -> String {
         }
         out.push('\n');
     }
+    for vault in &status.vaults {
+        out.push_str(&budget(vault, status.now));
+    }
     for (service, reason) in &status.broken {
         out.push_str(&format!("{service}\n  cannot be set up: {reason}\n\n"));
     }
     out
+}
+
+/// One line on the budget of requests at one Vault.
+fn budget(vault: &VaultStanding, now: jiff::Timestamp) -> String {
+    let mut line = format!(
+        "Vault {}: {} of {} requests used in the last {}",
+        vault.server,
+        vault.used,
+        vault.allowed,
+        span(jiff::SignedDuration::from_secs(
+            i64::try_from(vault.window_seconds).unwrap_or(i64::MAX)
+        ))
+    );
+    if let Some(until) = vault.blocked_until {
+        line += &format!(", BLOCKED for another {}", span(until.duration_since(now)));
+    } else if vault.cautious_until.is_some() {
+        line += ", less than our share since it blocked us";
+    }
+    line + "\n\n"
 }
 
 fn heading(service: &ServiceStatus) -> String {

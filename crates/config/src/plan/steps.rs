@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{DAY, Plan, Shown};
 use crate::{
-    Limits, Origin, Retries, Retry, Timeouts, Vault, duration,
+    Crl, Limits, Origin, Retries, Retry, Timeouts, Vault, VaultQuota, duration,
     section::{self, Section},
     tree::Value,
 };
@@ -168,11 +168,54 @@ impl<'t> Plan<'_, 't> {
 
     pub(super) fn vault(&mut self, mtk: &Section<'t>) -> Vault {
         let section = mtk.child("vault", self.report);
+        let quota = self.vault_quota(&section);
+        let crl = self
+            .value(&section, "crl", |v| match section::text(v)?.as_str() {
+                // YAML 1.1 reads the word as a truth value
+                "off" | "false" => Ok(Crl::Off),
+                "present" => Ok(Crl::Present),
+                "required" => Ok(Crl::Required),
+                _ => Err("off, present or required is wanted".to_owned()),
+            })
+            .unwrap_or_default();
         Vault {
+            crl,
+            quota,
             ca_file: self.path(&section, "caFile"),
             ca_dir: self.path(&section, "caDir"),
             alias: self.text(&section, "alias"),
             certificate_name: self.text(&section, "certificateName"),
+        }
+    }
+
+    fn vault_quota(&mut self, vault: &Section<'t>) -> VaultQuota {
+        let section = vault.child("quota", self.report);
+        let default = VaultQuota::default();
+        let mut number = |key: &str, default: u32, most: u32| {
+            let read = |v: &Value| match section::count(v)? {
+                0 => Err("it must not be zero".to_owned()),
+                n if n > most => Err(format!("it must not be more than {most}")),
+                n => Ok(n),
+            };
+            match self.value(&section, key, read) {
+                Some(n) => n,
+                None => {
+                    self.keep(
+                        format!("mtk.vault.quota.{key}"),
+                        default.to_string(),
+                        Origin::Default,
+                    );
+                    default
+                }
+            }
+        };
+        let requests = number("requests", default.requests, 1_000_000);
+        let share = number("share", default.share.into(), 100);
+        VaultQuota {
+            requests,
+            share: u8::try_from(share).unwrap_or(default.share),
+            window: self.span(&section, "window", default.window),
+            block: self.span(&section, "block", default.block),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The login of one service: its own ticket, its long token, the proof that it reads bearer tokens.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use config::Service;
 use jiff::{SignedDuration, Timestamp};
@@ -31,17 +34,37 @@ pub(crate) struct Logins<'a> {
     world: &'a World,
     service: &'a Service,
     key: ServiceKey,
+    /// When the first of what the service has ends: its place where Vault lets only so many requests through.
+    first_end: Option<Timestamp>,
+    vault: OnceLock<Result<vault_client::Client, Failure>>,
     once: OnceCell<Result<Arc<Proven>, Failure>>,
 }
 
 impl<'a> Logins<'a> {
-    pub(crate) fn new(world: &'a World, service: &'a Service, key: ServiceKey) -> Self {
+    pub(crate) fn new(
+        world: &'a World,
+        service: &'a Service,
+        key: ServiceKey,
+        first_end: Option<Timestamp>,
+    ) -> Self {
         Self {
             world,
             service,
             key,
+            first_end,
+            vault: OnceLock::new(),
             once: OnceCell::new(),
         }
+    }
+
+    /// The service's client of Vault, the same for all its requests, so that they keep their place together.
+    fn vault(&self) -> Result<vault_client::Client, Failure> {
+        self.vault
+            .get_or_init(|| {
+                let shared = self.world.vault(&self.service.vault_server)?;
+                Ok(shared.in_turn_of(self.first_end))
+            })
+            .clone()
     }
 
     /// The login, made now if nobody asked before.
@@ -50,15 +73,15 @@ impl<'a> Logins<'a> {
     }
 
     async fn make(&self, ticket: &Ticket) -> Result<Arc<Proven>, Failure> {
-        let vault = self.world.vault(&self.service.vault_server)?;
+        let vault = self.vault()?;
         let server = self.service.vault_server.clone();
         let path = self.path()?;
-        let login = retry(self.world.budget, &self.world.stop, || {
+        let login = retry(self.world.login_budget, &self.world.stop, || {
             self.attempt(ticket, &vault)
         })
         .await?;
         let url = vault.bearer_url(&path);
-        let proof = retry(self.world.budget, &self.world.stop, || async {
+        let proof = retry(self.world.login_budget, &self.world.stop, || async {
             vault
                 .bearer(&login.token, &path, PROOF_SECONDS)
                 .await
@@ -82,12 +105,34 @@ impl<'a> Logins<'a> {
         Ok(Arc::new(Proven { login, url }))
     }
 
-    /// Each try has a new AP-REQ: Vault remembers those it has seen (vault.md 2.2).
+    /// A login that meets a block is made anew when the block is over; twice is enough to see that waiting helps.
     async fn attempt(
         &self,
         ticket: &Ticket,
         vault: &vault_client::Client,
     ) -> Result<vault_client::Login, Failure> {
+        let mut blocks = 0;
+        loop {
+            let failed = |e: &vault_client::Error| {
+                let server = self.service.vault_server.clone();
+                Failure::new(Stage::Login, server, e, e.retryable())
+            };
+            // before the AP-REQ, which is good for 5 minutes only
+            let turn = vault.turn().await.map_err(|e| failed(&e))?;
+            match self.log_in(ticket, vault, turn).await? {
+                Err(vault_client::Error::RateLimited { .. }) if blocks < 2 => blocks += 1,
+                other => return other.map_err(|e| failed(&e)),
+            }
+        }
+    }
+
+    /// Each try has a new AP-REQ: Vault remembers those it has seen (vault.md 2.2).
+    async fn log_in(
+        &self,
+        ticket: &Ticket,
+        vault: &vault_client::Client,
+        turn: vault_client::Turn,
+    ) -> Result<Result<vault_client::Login, vault_client::Error>, Failure> {
         let deadline = self.world.kerberos_deadline;
         let realm = self.service.principal.realm();
         let target = Target::Principal(vault.kerberos_target());
@@ -101,27 +146,23 @@ impl<'a> Logins<'a> {
             Err(_) => return Err(silent_kdc(realm, deadline)),
         };
         let name = &self.service.name;
-        vault
-            .login_kerberos(
-                name.issuer(),
-                name.role(),
-                &ap_req,
-                &self.service.principal,
-                Timestamp::now(),
-            )
-            .await
-            .map_err(|e| {
-                let server = self.service.vault_server.clone();
-                Failure::new(Stage::Login, server, &e, e.retryable())
-            })
+        let login = vault.login_kerberos_in(
+            turn,
+            name.issuer(),
+            name.role(),
+            &ap_req,
+            &self.service.principal,
+            Timestamp::now(),
+        );
+        Ok(login.await)
     }
 
     /// The node token S below the login, remembered in the state.
     pub(crate) async fn child(&self, proven: &Proven) -> Result<Kept, Failure> {
-        let vault = self.world.vault(&self.service.vault_server)?;
+        let vault = self.vault()?;
         let ttl =
             SignedDuration::try_from(self.world.node_token_life).unwrap_or(SignedDuration::from_hours(168));
-        let child = retry(self.world.budget, &self.world.stop, || async {
+        let child = retry(self.world.login_budget, &self.world.stop, || async {
             vault
                 .create_child(&proven.login.token, proven.login.lifetime, ttl, Timestamp::now())
                 .await
@@ -153,7 +194,7 @@ impl<'a> Logins<'a> {
 
     /// Gives a login token back that no credd took and that has no child.
     pub(crate) async fn give_back(&self, proven: &Proven) {
-        let Ok(vault) = self.world.vault(&self.service.vault_server) else {
+        let Ok(vault) = self.vault() else {
             return;
         };
         match vault.revoke_self(&proven.login.token).await {

@@ -18,7 +18,10 @@ use state::State;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use self::{known::Known, push::Letter};
-pub(crate) use self::{known::key as service_key, world::World};
+pub(crate) use self::{
+    known::key as service_key,
+    world::{World, quota},
+};
 use crate::{
     failure::{Failure, Stage},
     ledger::{Ending, Ledger, Progress},

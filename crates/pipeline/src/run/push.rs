@@ -232,6 +232,7 @@ async fn address(world: &World, node: &str, service: &Service) -> Node {
         user: service.account.clone(),
         known_hosts: ssh.known_hosts.clone(),
         login: distribute::Login::Auto { kerberos, keys },
+        options: distribute::Options::default(),
     }
 }
 
@@ -249,7 +250,7 @@ async fn place(world: &World, node: &Node, items: &[Item]) -> Result<distribute:
     } else {
         Mode::Write
     };
-    crate::retry::retry(world.budget, &world.stop, || async {
+    crate::retry::retry(world.push_budget, &world.stop, || async {
         distribute::place(&world.gate, node, &files, mode, &world.ssh_limits)
             .await
             .map_err(|e| Failure::new(Stage::Push, node.host.clone(), &e, e.retryable()))

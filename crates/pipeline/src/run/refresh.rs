@@ -104,7 +104,7 @@ pub(crate) async fn refresh(
         index,
         service,
         known,
-        logins: Logins::new(world, service, key),
+        logins: Logins::new(world, service, key, known.first_end(wants_node_token)),
         decision: watch::channel(start).0,
         asking: AtomicUsize::new(found.len()),
         took: AtomicUsize::new(0),
@@ -234,7 +234,7 @@ impl Half<'_> {
         let address = found.as_ref().map_err(|(_, failure)| failure.clone())?;
         let ticket = ticket.as_ref().map_err(Clone::clone)?;
         let credd = self.world.credd(address, self.service, ticket);
-        let held = retry(self.world.budget, &self.world.stop, || async {
+        let held = retry(self.world.store_budget, &self.world.stop, || async {
             let _permit = self.world.credd_permit(address.name()).await;
             credd
                 .query(&self.service.account, &self.service.name.to_string(), None)
@@ -274,7 +274,7 @@ impl Half<'_> {
         let proven = self.logins.get(ticket).await?;
         let service = self.service.name.to_string();
         let json = credd_client::vault_credential(&proven.login.token, &proven.url);
-        let stored = retry(self.world.budget, &self.world.stop, || async {
+        let stored = retry(self.world.store_budget, &self.world.stop, || async {
             let _permit = self.world.credd_permit(name).await;
             credd
                 .store(&self.service.account, &service, None, &json)

@@ -36,7 +36,12 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) ledger: Ledger,
     pub(crate) stop: Stop,
-    pub(crate) budget: Budget,
+    /// How often a login and what belongs to it is tried.
+    pub(crate) login_budget: Budget,
+    /// How often a credd is tried.
+    pub(crate) store_budget: Budget,
+    /// How often a node is tried.
+    pub(crate) push_budget: Budget,
     pub(crate) gss: Gss,
     pub(crate) tickets: Tickets,
     pub(crate) credds: Credds,
@@ -70,12 +75,21 @@ impl World {
             system: true,
             ca_file: site.vault.ca_file.clone(),
             ca_dir: site.vault.ca_dir.clone(),
+            crl: match site.vault.crl {
+                config::Crl::Off => tls::Crl::Off,
+                config::Crl::Present => tls::Crl::Present,
+                config::Crl::Required => tls::Crl::Required,
+            },
             name: site.vault.certificate_name.clone(),
         };
-        let budget = Budget::default();
+        let (retries, timeouts) = (&site.retries, &site.timeouts);
+        let kerberos_budget = Budget::configured(retries.kerberos, timeouts.kerberos);
         let gss = Gss::new(GSS_THREADS);
         let kerberos_deadline = at_least_a_second(site.timeouts.kerberos);
-        let credd_options = credd_client::Options::default();
+        let credd_options = credd_client::Options {
+            total: at_least_a_second(timeouts.vault_storer),
+            ..Default::default()
+        };
         let ssh_limits = distribute::Limits {
             total: at_least_a_second(site.timeouts.push),
             ..Default::default()
@@ -84,8 +98,10 @@ impl World {
             request,
             state,
             ledger,
-            budget,
-            tickets: Tickets::new(gss.clone(), kerberos_deadline, budget, stop.clone()),
+            login_budget: Budget::configured(retries.get_token, timeouts.vault_storer),
+            store_budget: Budget::configured(retries.store, timeouts.vault_storer),
+            push_budget: Budget::configured(retries.push, timeouts.push),
+            tickets: Tickets::new(gss.clone(), kerberos_deadline, kerberos_budget, stop.clone()),
             stop,
             gss,
             credds: Credds::new(credd_options.clone()),
@@ -132,6 +148,8 @@ impl World {
         let mut options = vault_client::Options::new(parsed, self.tls.clone());
         options.alias.clone_from(&self.vault.alias);
         options.concurrency = self.vault_concurrency;
+        options.quota = quota(&self.vault.quota);
+        options.shared_budget = Some(self.state.dir().to_owned());
         vault_client::Client::new(options).map_err(|e| failed(&e))
     }
 
@@ -194,6 +212,17 @@ impl World {
         if let Err(error) = written {
             tracing::error!(%error, "what happened could not be written down; the next run will do it again");
         }
+    }
+}
+
+/// The configured quota as the client takes it.
+pub(crate) fn quota(quota: &config::VaultQuota) -> vault_client::Quota {
+    vault_client::Quota {
+        requests: quota.requests,
+        window: quota.window,
+        block: quota.block,
+        share: quota.share,
+        ..vault_client::Quota::default()
     }
 }
 

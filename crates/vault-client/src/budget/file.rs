@@ -22,7 +22,13 @@ const MAX_FILE: u64 = 64 * 1024;
 
 /// Where the ledger of a server lies in a state directory.
 pub(crate) fn path(dir: &Path, server: &Server) -> PathBuf {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
     let host: String = server.host().chars().map(safe).collect();
     dir.join(format!("vault-budget-{host}-{}", server.port()))
 }
