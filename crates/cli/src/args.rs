@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Ask credds what they hold, and delete what nobody needs.
+    #[command(subcommand)]
+    Credd(Box<crate::commands::credd::CreddCommand>),
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,186 @@
+//! Whose credentials it is about: the robots of the configuration, or one given by its keytab alone.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use anyhow::anyhow;
+use clap::Args;
+use credential::Principal;
+use pipeline::Selection;
+
+use crate::{Problem, args::Cli, site};
+
+/// How long a KDC may take where no configuration says it.
+const KERBEROS: Duration = Duration::from_secs(20);
+
+/// Each may be given several times; what is not given means all.
+#[derive(Debug, Args)]
+pub(crate) struct WhichArgs {
+    /// A service: experiment_role as configured, or its name at HTCondor.
+    #[arg(long, short = 's', value_name = "NAME")]
+    service: Vec<String>,
+
+    /// An experiment.
+    #[arg(long, short = 'e', value_name = "NAME")]
+    experiment: Vec<String>,
+
+    /// A role.
+    #[arg(long, value_name = "NAME")]
+    role: Vec<String>,
+
+    /// A credd.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) credd: Vec<String>,
+}
+
+impl WhichArgs {
+    fn narrows(&self) -> bool {
+        !(self.service.is_empty() && self.experiment.is_empty() && self.role.is_empty())
+    }
+}
+
+/// Without these, the robots of the configuration.
+#[derive(Debug, Args)]
+pub(crate) struct RobotArgs {
+    /// A robot by its keytab alone: no configuration is read.
+    #[arg(long, value_name = "FILE", requires = "principal")]
+    keytab: Option<PathBuf>,
+
+    /// Its principal, with realm.
+    #[arg(long, value_name = "PRINCIPAL", requires = "keytab")]
+    principal: Option<Principal>,
+
+    /// The account whose credentials are meant; without it the first part of the principal.
+    #[arg(long, value_name = "NAME", requires = "keytab")]
+    account: Option<String>,
+
+    /// A collector to ask for credds, `host[:port]`; may be given several times, to be tried in this order.
+    #[arg(long, value_name = "HOST", requires = "keytab")]
+    collector: Vec<String>,
+
+    /// Which schedds' credds are meant, as a ClassAd expression.
+    #[arg(long, value_name = "EXPRESSION", requires = "keytab")]
+    constraint: Option<String>,
+
+    /// The robots are mapped to this HTCondor user, which may act for the accounts (CRED_SUPER_USERS of the credds).
+    #[arg(long, value_name = "NAME")]
+    super_user: Option<String>,
+}
+
+/// A robot for an account, and where its credds are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Robot {
+    pub(crate) principal: Principal,
+    pub(crate) keytab: PathBuf,
+    pub(crate) account: String,
+    /// Whom credds must know it as.
+    pub(crate) mapped: String,
+    /// The names at HTCondor of all that is stored for the account by itself.
+    pub(crate) services: BTreeSet<String>,
+    /// Those of them that were asked for; `None` if nothing was said, and then all the account has is meant.
+    pub(crate) chosen: Option<BTreeSet<String>>,
+    pub(crate) collectors: Vec<String>,
+    pub(crate) constraint: Option<String>,
+    /// By name; empty: those of the schedds.
+    pub(crate) credds: Vec<String>,
+    pub(crate) kerberos: Duration,
+}
+
+/// The robots that are meant.
+pub(crate) fn all(cli: &Cli, which: &WhichArgs, args: &RobotArgs) -> Result<Vec<Robot>, Problem> {
+    match (&args.keytab, &args.principal) {
+        (Some(keytab), Some(principal)) => by_keytab(which, args, keytab, principal).map(|one| vec![one]),
+        _ => configured(cli, which, args),
+    }
+}
+
+fn by_keytab(
+    which: &WhichArgs,
+    args: &RobotArgs,
+    keytab: &std::path::Path,
+    principal: &Principal,
+) -> Result<Robot, Problem> {
+    if args.collector.is_empty() && which.credd.is_empty() {
+        return Err(Problem::usage(anyhow!(
+            "--keytab needs a --collector to ask for credds, or the address of a --credd"
+        )));
+    }
+    if !(which.experiment.is_empty() && which.role.is_empty()) {
+        return Err(Problem::usage(anyhow!(
+            "with --keytab there is no configuration to select from: --service takes names at HTCondor"
+        )));
+    }
+    let account = args
+        .account
+        .clone()
+        .unwrap_or_else(|| principal.user().to_owned());
+    Ok(Robot {
+        principal: principal.clone(),
+        keytab: keytab.to_owned(),
+        mapped: args.super_user.clone().unwrap_or_else(|| account.clone()),
+        account,
+        services: which.service.iter().cloned().collect(),
+        chosen: which.narrows().then(|| which.service.iter().cloned().collect()),
+        collectors: args.collector.clone(),
+        constraint: args.constraint.clone(),
+        credds: which.credd.clone(),
+        kerberos: KERBEROS,
+    })
+}
+
+fn configured(cli: &Cli, which: &WhichArgs, args: &RobotArgs) -> Result<Vec<Robot>, Problem> {
+    let site = site::load(cli)?;
+    let chosen = Selection {
+        services: which.service.clone(),
+        experiments: which.experiment.clone(),
+        roles: which.role.clone(),
+        ..Selection::default()
+    };
+    let unmatched = chosen.unmatched(&site.services, &[]);
+    if !unmatched.is_empty() {
+        let names = unmatched.join(", ");
+        return Err(Problem::usage(anyhow!(
+            "{} has nothing called {names}",
+            site.path.display()
+        )));
+    }
+    let mut robots: Vec<Robot> = Vec::new();
+    for service in site.services.iter().filter(|s| s.store && chosen.wants(s)) {
+        let robot = Robot {
+            principal: service.principal.clone(),
+            keytab: service.keytab.clone(),
+            account: service.account.clone(),
+            mapped: args.super_user.clone().unwrap_or_else(|| service.account.clone()),
+            services: site
+                .services
+                .iter()
+                .filter(|other| other.account == service.account)
+                .map(|other| other.name.to_string())
+                .collect(),
+            chosen: None,
+            collectors: service.collectors.clone(),
+            constraint: service.schedd_constraint.clone(),
+            credds: service.credds.clone(),
+            kerberos: site.timeouts.kerberos.max(Duration::from_secs(1)),
+        };
+        let same = |known: &&mut Robot| {
+            Robot {
+                chosen: None,
+                ..(**known).clone()
+            } == robot
+        };
+        let name = service.name.to_string();
+        // two services of one robot are one question
+        if let Some(known) = robots.iter_mut().find(same) {
+            known.chosen.get_or_insert_default().insert(name);
+        } else {
+            robots.push(Robot {
+                chosen: Some(BTreeSet::from([name])),
+                ..robot
+            });
+        }
+    }
+    if !which.narrows() {
+        robots.iter_mut().for_each(|robot| robot.chosen = None);
+    }
+    Ok(robots)
+}
