@@ -139,8 +139,13 @@ pub enum Error {
     #[error("authentication failed: {}", tried(.0))]
     MethodsFailed(Vec<(Method, MethodFailure)>),
     /// The peer closed in the middle of a method.
-    #[error("the peer closed during {0} authentication")]
-    ClosedInMethod(Method),
+    #[error("the peer closed during {method} authentication{}", before(.failed))]
+    ClosedInMethod {
+        /// The method.
+        method: Method,
+        /// Those that failed before it.
+        failed: Vec<(Method, MethodFailure)>,
+    },
     /// The peer could not prove who it is; nothing more was sent to it.
     #[error("the peer did not prove its own identity with {0}")]
     PeerNotProven(Method),
@@ -154,19 +159,24 @@ pub enum Error {
     },
     /// Closed after a successful method: the identity is mapped to nobody.
     #[error(
-        "the peer accepted the {method} authentication and closed: its mapping gives this identity no user"
+        "the peer accepted the {method} authentication and closed: its mapping gives this identity no user{}",
+        before(.failed)
     )]
     Unmapped {
         /// The method that succeeded.
         method: Method,
+        /// Those that failed before it.
+        failed: Vec<(Method, MethodFailure)>,
     },
     /// Authenticated, and not allowed.
-    #[error("the peer knows us as {user:?} and does not allow the command ({code})")]
+    #[error("the peer knows us as {user:?} and does not allow the command ({code}){}", before(.failed))]
     Denied {
         /// Who we are to the peer.
         user: String,
         /// Its word for it.
         code: String,
+        /// The methods that failed before the one that made us this user.
+        failed: Vec<(Method, MethodFailure)>,
     },
     /// The peer takes us for somebody else than it must.
     #[error("the peer knows us as {mapped:?}, and only {expected:?} may be sent this credential")]
@@ -179,6 +189,13 @@ pub enum Error {
     /// The peer has forgotten the session: do a full handshake.
     #[error("the peer does not know the session any more")]
     SessionUnknown,
+}
+
+fn before(failed: &[(Method, MethodFailure)]) -> String {
+    match failed {
+        [] => String::new(),
+        failed => format!("; before that {}", tried(failed)),
+    }
 }
 
 fn tried(tried: &[(Method, MethodFailure)]) -> String {

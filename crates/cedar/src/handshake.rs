@@ -13,12 +13,16 @@
 //!
 //! If the connection ends while a state waits, [`Waiting::closed`] says what that means.
 
+mod trying;
+
 use crate::{
-    Error, Malformed, Unsendable,
-    auth::{Answer, Method, MethodFailure, Methods, Question, Running, Step},
+    Error, Unsendable,
+    auth::{Answer, Methods, Question},
     security::{Established, KeyPair, Known, Level, Policy, Session, SessionKey, Wish, policy_request},
-    wire::{Incoming, Mode, Outgoing},
+    wire::{Incoming, Outgoing},
 };
+
+use trying::{ExpectChoice, ExpectKeyExchange, ExpectMethod, ExpectNoMethod, Trying, WantToken};
 
 /// The largest message of a handshake; ads have a bound of their own below it.
 pub const MAX_MESSAGE: usize = 128 * 1024;
@@ -72,16 +76,24 @@ pub struct Waiting(State);
 
 /// A state that waits for an answer of the outside world.
 #[derive(Debug)]
-pub struct Asking(ExpectMethod);
+pub struct Asking(Open);
+
+#[derive(Debug)]
+enum Open {
+    /// A method is running.
+    Method(Box<ExpectMethod>),
+    /// TOKEN is among the methods in common.
+    Token(Box<WantToken>),
+}
 
 #[derive(Debug)]
 enum State {
-    Policy(ExpectPolicy),
-    Choice(ExpectChoice),
-    Method(ExpectMethod),
-    NoMethod(ExpectNoMethod),
-    KeyExchange(ExpectKeyExchange),
-    PostAuth(ExpectPostAuth),
+    Policy(Box<ExpectPolicy>),
+    Choice(Box<ExpectChoice>),
+    Method(Box<ExpectMethod>),
+    NoMethod(Box<ExpectNoMethod>),
+    KeyExchange(Box<ExpectKeyExchange>),
+    PostAuth(Box<ExpectPostAuth>),
     Resumption(ExpectResumption),
 }
 
@@ -89,37 +101,6 @@ enum State {
 #[derive(Debug)]
 struct ExpectPolicy {
     request: Request,
-}
-
-/// Policy is settled, methods are tried.
-#[derive(Debug)]
-struct Trying {
-    request: Request,
-    policy: Policy,
-    left: Methods,
-    failed: Vec<(Method, MethodFailure)>,
-}
-
-/// Our bitmask is out.
-#[derive(Debug)]
-struct ExpectChoice(Trying);
-
-/// A method is running.
-#[derive(Debug)]
-struct ExpectMethod {
-    trying: Trying,
-    running: Running,
-}
-
-/// We gave up on methods, which the server allows, and it owes its confirmation.
-#[derive(Debug)]
-struct ExpectNoMethod(Trying);
-
-/// A method has succeeded.
-#[derive(Debug)]
-struct ExpectKeyExchange {
-    trying: Trying,
-    method: Method,
 }
 
 /// The key, if any, is installed.
@@ -138,7 +119,7 @@ pub fn start(request: Request) -> Result<Next, Unsendable> {
     let message = policy_request(&request)?;
     Ok(Next::Send(
         vec![message],
-        Waiting(State::Policy(ExpectPolicy { request })),
+        Waiting(State::Policy(Box::new(ExpectPolicy { request }))),
     ))
 }
 
@@ -161,10 +142,7 @@ impl Waiting {
         match self.0 {
             State::Policy(state) => state.receive(message),
             State::Choice(state) => state.receive(message),
-            State::Method(state) => {
-                let method = state.running.method();
-                state.trying.step(state.running.receive(message)?, method)
-            }
+            State::Method(state) => state.receive(message),
             State::NoMethod(state) => state.receive(message),
             State::KeyExchange(state) => state.receive(message),
             State::PostAuth(state) => {
@@ -182,13 +160,15 @@ impl Waiting {
     pub fn closed(&self) -> Error {
         match &self.0 {
             State::Policy(_) => Error::NoPolicy,
-            State::Choice(ExpectChoice(trying)) | State::NoMethod(ExpectNoMethod(trying)) => {
-                trying.given_up()
-            }
-            State::Method(state) => Error::ClosedInMethod(state.running.method()),
-            State::KeyExchange(state) => Error::ClosedInMethod(state.method),
-            State::PostAuth(ExpectPostAuth(known)) => match known.method {
-                Some(method) => Error::Unmapped { method },
+            State::Choice(state) => state.closed(),
+            State::NoMethod(state) => state.closed(),
+            State::Method(state) => state.closed(),
+            State::KeyExchange(state) => state.closed(),
+            State::PostAuth(state) => match state.0.method {
+                Some(method) => Error::Unmapped {
+                    method,
+                    failed: state.0.failed.clone(),
+                },
                 None => Error::NoPolicy,
             },
             State::Resumption(_) => Error::SessionUnknown,
@@ -211,8 +191,10 @@ impl Asking {
     /// # Errors
     /// [`Error`], after which the connection is of no use: above all [`Error::PeerNotProven`].
     pub fn answer(self, answer: Answer) -> Result<Next, Error> {
-        let method = self.0.running.method();
-        self.0.trying.step(self.0.running.answer(answer)?, method)
+        match self.0 {
+            Open::Method(state) => state.answer(answer),
+            Open::Token(state) => state.answer(answer),
+        }
     }
 }
 
@@ -226,13 +208,7 @@ impl ExpectPolicy {
             if request.wish.authentication == Level::Required {
                 return Err(Error::AuthenticationDeclined);
             }
-            return Trying {
-                request,
-                policy,
-                left: Methods::none(),
-                failed: Vec::new(),
-            }
-            .install(None);
+            return Trying::new(request, policy, Methods::none()).install(None);
         }
         let left = policy.methods.common(&request.methods);
         // servers hang up on an empty list even where they would survive methods that fail
@@ -241,145 +217,14 @@ impl ExpectPolicy {
                 offered: request.methods.names(),
             });
         }
-        Trying {
-            request,
-            policy,
-            left,
-            failed: Vec::new(),
-        }
-        .offer(Vec::new())
-    }
-}
-
-impl Trying {
-    /// Sends `first`, then what is left to try; the server picks.
-    fn offer(self, mut first: Vec<Outgoing>) -> Result<Next, Error> {
-        let may_fail =
-            self.policy.authentication_may_fail && self.request.wish.authentication != Level::Required;
-        if self.left.is_empty() && !may_fail {
-            return Err(self.given_up());
-        }
-        first.push(Outgoing::new(Mode::Plain).int(self.left.mask()));
-        let state = if self.left.is_empty() {
-            State::NoMethod(ExpectNoMethod(self))
-        } else {
-            State::Choice(ExpectChoice(self))
-        };
-        Ok(Next::Send(first, Waiting(state)))
-    }
-
-    fn given_up(&self) -> Error {
-        if self.failed.is_empty() {
-            return Error::NoCommonMethod {
-                offered: self.request.methods.names(),
-            };
-        }
-        Error::MethodsFailed(self.failed.clone())
-    }
-
-    fn step(mut self, step: Step, method: Method) -> Result<Next, Error> {
-        match step {
-            Step::Send(messages, running) => Ok(Next::Send(
-                messages,
-                Waiting(State::Method(ExpectMethod {
-                    trying: self,
-                    running,
-                })),
-            )),
-            Step::Read(running) => Ok(Next::Read(Waiting(State::Method(ExpectMethod {
-                trying: self,
-                running,
-            })))),
-            Step::Ask(question, running) => Ok(Next::Ask(
-                question,
-                Asking(ExpectMethod {
-                    trying: self,
-                    running,
-                }),
-            )),
-            Step::Succeeded => Ok(Next::Read(Waiting(State::KeyExchange(ExpectKeyExchange {
-                trying: self,
-                method,
-            })))),
-            Step::Failed(why, messages) => {
-                self.failed.push((method, why));
-                self.left.remove(method);
-                self.offer(messages)
-            }
-        }
-    }
-
-    /// Puts the agreed key to use, if there is to be one.
-    fn install(self, method: Option<Method>) -> Result<Next, Error> {
-        let key = match self.policy.key_offer(self.request.wish)? {
-            Some(public) => Some(self.request.key_pair.agree(public)?),
-            None => None,
-        };
-        let known = Known {
-            method,
-            key: key.clone(),
-            version: self.policy.version,
-            session_seconds: self.policy.session_seconds,
-        };
-        let state = Waiting(State::PostAuth(ExpectPostAuth(known)));
-        Ok(match key {
-            Some(key) => Next::Seal(key, state),
-            None => Next::Read(state),
-        })
-    }
-}
-
-impl ExpectChoice {
-    fn receive(self, message: &Incoming) -> Result<Next, Error> {
-        let Self(mut trying) = self;
-        let what = "the chosen method";
-        let mut reader = message.reader();
-        let bit = reader.int(what)?;
-        reader.finish()?;
-        if bit == 0 {
-            trying
-                .failed
-                .extend(trying.left.iter().map(|method| (method, MethodFailure::NoneLeft)));
-            trying.left = Methods::none();
-            return trying.offer(Vec::new());
-        }
-        let method = trying
-            .left
-            .of_bit(bit)
-            .ok_or(Malformed::Unexpected { what, got: bit })?;
-        trying.step(Running::start(method), method)
-    }
-}
-
-impl ExpectNoMethod {
-    fn receive(self, message: &Incoming) -> Result<Next, Error> {
-        let mut reader = message.reader();
-        let what = "the confirmation that no method is left";
-        let bit = reader.int(what)?;
-        reader.finish()?;
-        if bit != 0 {
-            return Err(Malformed::Unexpected { what, got: bit }.into());
-        }
-        // no key-exchange message without a successful method
-        self.0.install(None)
-    }
-}
-
-impl ExpectKeyExchange {
-    fn receive(self, message: &Incoming) -> Result<Next, Error> {
-        let mut reader = message.reader();
-        let wrapped = reader.int("the key exchange")?;
-        reader.finish()?;
-        if wrapped != 0 {
-            // a server before 9.9.0: with some methods the key would travel in the clear
-            return Err(Error::NotEncrypted {
-                chosen: self.trying.policy.cipher,
-            });
-        }
-        self.trying.install(Some(self.method))
+        Trying::new(request, policy, left).begin()
     }
 }
 
 #[cfg(test)]
 #[path = "handshake_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "handshake/method_tests.rs"]
+mod method_tests;

@@ -2,15 +2,18 @@
 
 use super::*;
 use crate::{
+    Malformed,
+    auth::{Method, MethodFailure},
     classad::{Ad, Value},
     security::User,
     testing::hex,
+    wire::Mode,
 };
 
 /// A GSS token around a made-up AP-REQ.
 const TOKEN: &str = "600f 0609 2a864886f712010202 0100 6e00";
 
-fn request(wish: Wish, methods: &[Method]) -> Request {
+pub(super) fn request(wish: Wish, methods: &[Method]) -> Request {
     Request {
         command: 479,
         wish,
@@ -21,14 +24,14 @@ fn request(wish: Wish, methods: &[Method]) -> Request {
     }
 }
 
-fn message(mode: Mode, ad: &[(&str, Value)]) -> Incoming {
+pub(super) fn message(mode: Mode, ad: &[(&str, Value)]) -> Incoming {
     let mut all = Ad::new();
     ad.iter().for_each(|(name, value)| all.set(name, value.clone()));
     let message = all.encode(Outgoing::new(mode)).unwrap();
     Incoming::new(mode, message.bytes().to_vec().into())
 }
 
-fn int(value: i64) -> Incoming {
+pub(super) fn int(value: i64) -> Incoming {
     Incoming::new(Mode::Plain, value.to_be_bytes().to_vec().into())
 }
 
@@ -37,7 +40,7 @@ fn public() -> Value {
 }
 
 /// A policy with authentication and a key; `change` overrides single attributes.
-fn policy(change: &[(&'static str, Value)]) -> Incoming {
+pub(super) fn policy(change: &[(&'static str, Value)]) -> Incoming {
     let mut ad = vec![
         ("Authentication", "YES".into()),
         ("Encryption", "YES".into()),
@@ -51,21 +54,21 @@ fn policy(change: &[(&'static str, Value)]) -> Incoming {
     message(Mode::Plain, &ad)
 }
 
-fn waiting(next: Next) -> Waiting {
+pub(super) fn waiting(next: Next) -> Waiting {
     match next {
         Next::Send(_, state) | Next::Read(state) | Next::Seal(_, state) => state,
         other => panic!("{other:?}"),
     }
 }
 
-fn sent(next: &Next) -> Vec<Vec<u8>> {
+pub(super) fn sent(next: &Next) -> Vec<Vec<u8>> {
     match next {
         Next::Send(messages, _) => messages.iter().map(|m| m.bytes().to_vec()).collect(),
         other => panic!("{other:?}"),
     }
 }
 
-fn begun(wish: Wish, methods: &[Method]) -> Waiting {
+pub(super) fn begun(wish: Wish, methods: &[Method]) -> Waiting {
     waiting(start(request(wish, methods)).unwrap())
 }
 
@@ -217,8 +220,10 @@ fn each_way_a_method_may_fail() {
         failed(MethodFailure::NotMapped)
     );
     assert_eq!(
-        asking().answer(Answer::Unavailable).unwrap_err(),
-        failed(MethodFailure::NothingToPresent)
+        asking()
+            .answer(Answer::Unavailable("no ticket".into()))
+            .unwrap_err(),
+        failed(MethodFailure::Unavailable("no ticket".into()))
     );
     let chosen = |bit| {
         waiting(
@@ -254,7 +259,7 @@ fn a_peer_that_does_not_prove_itself_gets_nothing_more() {
         panic!()
     };
     assert_eq!(
-        asking.answer(Answer::Unavailable).unwrap_err(),
+        asking.answer(Answer::Unavailable("why".into())).unwrap_err(),
         Error::PeerNotProven(Method::Kerberos)
     );
     for bytes in [
@@ -281,7 +286,7 @@ fn a_reader_may_go_on_without_a_method() {
     let Next::Ask(_, asking) = waiting(state).receive(&int(64)).unwrap() else {
         panic!()
     };
-    let next = asking.answer(Answer::Unavailable).unwrap();
+    let next = asking.answer(Answer::Unavailable("why".into())).unwrap();
     // the method is ended with -1, then nothing is left to try
     assert_eq!(sent(&next), [(-1i64).to_be_bytes(), 0i64.to_be_bytes()]);
     let Next::Seal(_, state) = waiting(next).receive(&int(0)).unwrap() else {
@@ -338,9 +343,11 @@ fn the_verdict_on_who_we_are() {
         sealed().receive(&message(Mode::Sealed, &ad)).unwrap_err()
     };
     let (user, code) = ("dunepro@mtk.test".to_owned(), "DENIED".to_owned());
-    assert_eq!(verdict(&user, &code), Error::Denied { user, code });
+    let failed = Vec::new();
+    assert_eq!(verdict(&user, &code), Error::Denied { user, code, failed });
     let unmapped = Error::Unmapped {
         method: Method::Kerberos,
+        failed: Vec::new(),
     };
     assert_eq!(verdict("kerberos@unmapped", "AUTHORIZED"), unmapped);
     assert_eq!(sealed().closed(), unmapped);
@@ -352,7 +359,11 @@ fn what_the_end_of_the_connection_means() {
         begun(Wish::CREDENTIAL, &[Method::Kerberos]).closed(),
         Error::NoPolicy
     );
-    assert_eq!(presented().closed(), Error::ClosedInMethod(Method::Kerberos));
+    let closed = Error::ClosedInMethod {
+        method: Method::Kerberos,
+        failed: Vec::new(),
+    };
+    assert_eq!(presented().closed(), closed);
     assert_eq!(proven().part(), Part::Authentication);
     assert_eq!(begun(Wish::READING, &[]).part(), Part::Negotiation);
 }

@@ -3,20 +3,20 @@
 use std::{collections::VecDeque, io, net::SocketAddr};
 
 use cedar::{
-    auth::{Answer, Method, MethodFailure, Methods, Question},
+    auth::{Method, MethodFailure, Methods},
     handshake::{self, MAX_MESSAGE, Next, Part, Request, Waiting},
-    security::{Established, KeyPair, Session, Wish},
+    security::{Established, KeyPair, Level, Session, Wish},
     shared_port,
     sinful::Endpoint,
     wire::{Incoming, Outgoing},
 };
-use kerberos::{Initiator, Mech, Step, Target};
 use tokio::net::{TcpStream, lookup_host};
 use zeroize::Zeroizing;
 
 use crate::{
     Error, Identity, Kind, Options, Stage,
     address::Peer,
+    answers::{Answers, Ends},
     deadline::{Deadline, Elapsed, Stretch},
     framed::{Broken, Framed},
 };
@@ -69,6 +69,7 @@ impl Plan<'_> {
     /// Cancel safe: dropping the future drops the connection.
     pub(crate) async fn open(&self, session: Option<Session>) -> Result<Conversation, Error> {
         let stream = self.dial().await?;
+        let ends = Ends::of(&stream).map_err(|error| self.failed(Stage::Connecting, Kind::Broken(error)))?;
         let mut framed = Framed::new(stream);
         let stretch = self.deadline.stage(self.options.step);
         if let Some(id) = self.peer.sinful.sock() {
@@ -81,26 +82,44 @@ impl Plan<'_> {
         let sinful = self.peer.sinful.to_string();
         let next = match session {
             Some(session) => handshake::resume(session, self.command, &sinful, &rand::random()),
-            None => handshake::start(self.request(sinful)),
+            None => handshake::start(self.request(sinful, ends)),
         };
         let next = next.map_err(|error| self.failed(Stage::Preparing, error))?;
         let established = Driver {
             plan: self,
             framed: &mut framed,
-            gss: None,
-            gss_error: None,
+            answers: Answers::new(self, ends),
         }
         .run(next, stretch)
         .await?;
         tracing::debug!(peer = %self.peer, user = %established.user(), method = ?established.method(), "conversation stands");
+        for (method, why) in established.failed() {
+            tracing::warn!(peer = %self.peer, %method, %why, "authentication fell through to another method");
+        }
         Ok(Conversation { framed, established })
     }
 
-    fn request(&self, sinful: String) -> Request {
-        let methods = match self.identity {
-            Some(_) => [Method::Kerberos].into_iter().collect(),
-            None => Methods::none(),
+    /// The methods to offer: those configured for which we have something to present.
+    fn methods(&self, ends: Ends) -> Methods {
+        let must_be_somebody = self.wish.authentication == Level::Required;
+        let tls = self.options.tls.is_some();
+        let has = |it: fn(&Identity) -> bool| self.identity.is_some_and(it);
+        let possible = |method: &Method| match method {
+            Method::Kerberos => has(|identity| identity.kerberos.is_some()),
+            Method::SciTokens => tls && has(|identity| identity.bearer.is_some()),
+            Method::Token => has(|identity| !identity.id_tokens.is_empty()),
+            // without a certificate it makes us nobody, which is good enough for reading alone
+            Method::Ssl => tls && (!must_be_somebody || has(|identity| identity.certificate.is_some())),
+            Method::Fs => ends.are_on_one_host(),
+            Method::ClaimToBe => self.identity.is_some(),
+            Method::Anonymous => true,
+            _ => false,
         };
+        self.options.methods.iter().filter(possible).collect()
+    }
+
+    fn request(&self, sinful: String, ends: Ends) -> Request {
+        let methods = self.methods(ends);
         Request {
             command: self.command,
             wish: self.wish,
@@ -192,8 +211,7 @@ fn key_pair() -> KeyPair {
 struct Driver<'a> {
     plan: &'a Plan<'a>,
     framed: &'a mut Framed,
-    gss: Option<Initiator>,
-    gss_error: Option<Kind>,
+    answers: Answers<'a>,
 }
 
 fn stage_of(part: Part) -> Stage {
@@ -223,7 +241,7 @@ impl Driver<'_> {
                 }
                 Next::Read(state) => self.read(state, stretch).await?,
                 Next::Ask(question, state) => {
-                    let answer = stretch.run(self.answer(question)).await;
+                    let answer = stretch.run(self.answers.answer(question)).await;
                     let answer = answer.map_err(|elapsed| self.plan.failed(stage, elapsed))?;
                     state.answer(answer).map_err(|error| self.judged(error, stage))?
                 }
@@ -248,16 +266,19 @@ impl Driver<'_> {
         state.receive(&message).map_err(|error| self.judged(error, stage))
     }
 
-    /// The handshake's error, or the Kerberos library's where that is the reason.
+    /// The handshake's error, or the Kerberos library's where that alone is the reason.
     fn judged(&mut self, error: cedar::Error, stage: Stage) -> Error {
         let ours = match &error {
             cedar::Error::PeerNotProven(_) => true,
-            cedar::Error::MethodsFailed(tried) => tried
-                .iter()
-                .all(|(_, why)| *why == MethodFailure::NothingToPresent),
+            cedar::Error::MethodsFailed(tried) => {
+                matches!(
+                    tried.as_slice(),
+                    [(Method::Kerberos, MethodFailure::Unavailable(_))]
+                )
+            }
             _ => false,
         };
-        match self.gss_error.take() {
+        match self.answers.kerberos_error.take() {
             Some(kind) if ours => self.plan.failed(stage, kind),
             _ => self.plan.failed(stage, error),
         }
@@ -279,52 +300,6 @@ impl Driver<'_> {
                 .plan
                 .failed(stage, Kind::UnknownSharedPort { id: id.to_owned() }),
             (broken, _) => self.plan.failed(stage, broken),
-        }
-    }
-
-    async fn answer(&mut self, question: Question) -> Answer {
-        let answered = match question {
-            Question::KerberosToken => self.first_token().await.map(Answer::KerberosToken),
-            Question::KerberosProof(token) => self.prove(token).await.map(|()| Answer::KerberosProven),
-            _ => return Answer::Unavailable,
-        };
-        answered.unwrap_or_else(|error| {
-            self.gss_error = error;
-            Answer::Unavailable
-        })
-    }
-
-    /// A token for the first of the daemon's names that the KDC knows.
-    async fn first_token(&mut self) -> Result<Vec<u8>, Option<Kind>> {
-        let identity = self.plan.identity.ok_or(None)?;
-        let mut unknown: Option<Kind> = None;
-        for host in &self.plan.peer.hosts {
-            let target = Target::Principal(format!("host/{host}@"));
-            match identity
-                .gss
-                .begin(&identity.ticket, &target, Mech::Krb5, true)
-                .await
-            {
-                Ok((initiator, token)) => {
-                    self.gss = Some(initiator);
-                    return Ok(token);
-                }
-                Err(error @ kerberos::Error::ServiceUnknown { .. }) => {
-                    unknown = unknown.or(Some(Kind::Kerberos(error)))
-                }
-                Err(error) => return Err(Some(Kind::Kerberos(error))),
-            }
-        }
-        Err(unknown.or(Some(Kind::Nameless)))
-    }
-
-    async fn prove(&mut self, token: Vec<u8>) -> Result<(), Option<Kind>> {
-        let initiator = self.gss.as_mut().ok_or(None)?;
-        match initiator.step(token).await {
-            // complete and nothing more to say: the peer has the key of the ticket
-            Ok(Step::Complete(None)) => Ok(()),
-            Ok(_) => Err(None),
-            Err(error) => Err(Some(Kind::Kerberos(error))),
         }
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! let options = Options::default();
 //! let found = schedds(&["condor.example.org".to_owned()], Some("IsJobsubLite =?= True"), &options).await?;
-//! let identity = Identity { ticket, gss, user: "dunepro".to_owned() };
+//! let identity = Identity::kerberos(ticket, gss, "dunepro");
 //! for credd in found.into_iter().filter_map(|schedd| schedd.credd) {
 //!     let credd = Credd::new(credd, identity.clone(), options.clone());
 //!     let url = "https://vault.example.org:8200/v1/secret/oauth/creds/dune/dunepro:production";
@@ -25,19 +25,24 @@
 //! ```
 
 mod address;
+mod answers;
 mod collector;
 mod conversation;
 mod credd;
 mod deadline;
+mod directory;
 mod error;
 mod framed;
+mod identity;
 mod json;
 mod pool;
+mod tls_client;
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use address::CreddAddress;
 pub use cedar::{
+    auth::{BadToken, IdToken, Method, Methods},
     classad,
     commands::{
         check_creds::Verdict,
@@ -45,11 +50,12 @@ pub use cedar::{
         store_cred::{All, Refresh, Restriction, ResultCode, Terms},
     },
     security::Version,
-    sinful::Sinful,
+    sinful::{BadAddress, Sinful},
 };
 pub use collector::{Ads, Collector};
 pub use credd::{Credd, Entry, Held, Stored, Wanted};
 pub use error::{Error, Fault, Kind, Stage};
+pub use identity::{BadCertificate, ClientCertificate, Identity, Kerberos};
 pub use json::vault_credential;
 pub use pool::{Answered, Keep, Pool, Schedd, locate, schedds};
 
@@ -67,6 +73,13 @@ pub struct Options {
     pub client_name: String,
     /// With whom to authenticate to collectors that insist on it; most pools answer queries without.
     pub reader: Option<Identity>,
+    /// The authentication methods to offer, of which the server's order picks; those we have nothing to present for
+    /// are left out. FS, CLAIMTOBE and ANONYMOUS prove nothing about the server, and are offered only if named here.
+    pub methods: Methods,
+    /// Whom to believe in SSL and SCITOKENS. Without it they are not offered.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Where servers may have us make directories for FS: their `FS_LOCAL_DIR`.
+    pub fs_directory: PathBuf,
 }
 
 impl Default for Options {
@@ -77,19 +90,11 @@ impl Default for Options {
             total: Duration::from_secs(60),
             client_name: "mtk".to_owned(),
             reader: None,
+            methods: Method::DEFAULT.into_iter().collect(),
+            tls: None,
+            fs_directory: PathBuf::from("/tmp"),
         }
     }
-}
-
-/// Who we are to a server.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The robot's ticket.
-    pub ticket: kerberos::Ticket,
-    /// Where its tokens are made.
-    pub gss: kerberos::Gss,
-    /// The HTCondor user, without domain, the server must map this robot to.
-    pub user: String,
 }
 
 /// The examples of the README compile and run too.

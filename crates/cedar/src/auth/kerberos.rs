@@ -83,9 +83,13 @@ impl State {
 
 impl WantToken {
     fn answer(self, answer: Answer) -> Result<Step, Error> {
-        let Answer::KerberosToken(token) = answer else {
+        let token = match answer {
+            Answer::KerberosToken(token) => token,
             // ends the method with both sides in step, so that another may be tried
-            return Ok(Step::Failed(MethodFailure::NothingToPresent, vec![code(ABORT)]));
+            Answer::Unavailable(why) => {
+                return Ok(Step::Failed(MethodFailure::Unavailable(why), vec![code(ABORT)]));
+            }
+            _ => return Err(Error::PeerNotProven(Method::Kerberos)),
         };
         let request = unframe(&token, AP_REQ).ok_or(Malformed::Unreadable("our own GSS token"))?;
         let message = code(PROCEED).length(request.len()).raw(request);
@@ -142,7 +146,7 @@ impl WantProof {
 impl ExpectGrant {
     fn receive(self, message: &Incoming) -> Result<Step, Error> {
         match single(message, "the verdict on the mapping")? {
-            GRANT => Ok(Step::Succeeded),
+            GRANT => Ok(Step::Succeeded(Vec::new())),
             DENY => Ok(Step::Failed(MethodFailure::NotMapped, Vec::new())),
             got => Err(Malformed::Unexpected {
                 what: "the verdict on the mapping",

@@ -3,125 +3,38 @@
 //!
 //! A further method is a further module, a line in [`Method`], and a variant of `Running` and of [`Question`].
 
+mod fs;
+mod id_token;
 pub mod kerberos;
+mod methods;
+mod seeds;
+mod ssl;
+mod token;
+mod unproven;
 
 use crate::{Error, wire::Incoming, wire::Outgoing};
 
-/// The methods HTCondor knows, by the names and bits it uses on the wire (cedar.md 5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Method {
-    /// Kerberos 5, with mutual authentication.
-    Kerberos,
-}
-
-impl Method {
-    const ALL: [Method; 1] = [Method::Kerberos];
-
-    /// Its name in lists.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Kerberos => "KERBEROS",
-        }
-    }
-
-    fn bit(self) -> i64 {
-        match self {
-            Method::Kerberos => 64,
-        }
-    }
-
-    /// The method of that name, if this crate has it.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|method| method.name().eq_ignore_ascii_case(name))
-    }
-}
-
-impl std::fmt::Display for Method {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A set of methods in somebody's order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Methods(Vec<Method>);
-
-impl Methods {
-    /// Without any.
-    #[must_use]
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// Their wire names, comma separated.
-    #[must_use]
-    pub fn names(&self) -> String {
-        self.0
-            .iter()
-            .map(|method| method.name())
-            .collect::<Vec<_>>()
-            .join(",")
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Method> {
-        self.0.iter().copied()
-    }
-
-    pub(crate) fn mask(&self) -> i64 {
-        self.0.iter().fold(0, |mask, method| mask | method.bit())
-    }
-
-    pub(crate) fn of_bit(&self, bit: i64) -> Option<Method> {
-        self.0.iter().copied().find(|method| method.bit() == bit)
-    }
-
-    pub(crate) fn remove(&mut self, method: Method) {
-        self.0.retain(|m| *m != method);
-    }
-
-    pub(crate) fn common(&self, others: &Methods) -> Methods {
-        self.0
-            .iter()
-            .copied()
-            .filter(|method| others.0.contains(method))
-            .collect()
-    }
-}
-
-impl FromIterator<Method> for Methods {
-    fn from_iter<I: IntoIterator<Item = Method>>(methods: I) -> Self {
-        let mut set = Vec::new();
-        for method in methods {
-            if !set.contains(&method) {
-                set.push(method);
-            }
-        }
-        Self(set)
-    }
-}
+pub use id_token::{BadToken, IdToken, TokenWanted};
+pub use methods::{Method, Methods};
+pub use ssl::TlsTurn;
+pub(crate) use token::Presented;
 
 /// Why one method did not succeed; others may still be tried on the same connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MethodFailure {
-    /// We had nothing to present: no ticket for this server.
-    NothingToPresent,
+    /// We could not do our part: no ticket for this server, no token, no directory. Why, in the words of whoever
+    /// was asked.
+    Unavailable(Box<str>),
     /// The server did not accept what we presented: for Kerberos, its keytab does not open the ticket, or clocks
-    /// differ.
+    /// differ; for a certificate or a token, it does not trust whoever signed it.
     Refused,
     /// The server accepted the proof and maps the name to nobody.
     NotMapped,
+    /// The server offered the method and cannot run it: no certificate, no key, no directory.
+    PeerUnable,
+    /// The server did not prove who it is; nothing of worth was sent to it.
+    PeerNotProven(Box<str>),
     /// The server has no method left of those we offered.
     NoneLeft,
 }
@@ -129,9 +42,11 @@ pub enum MethodFailure {
 impl std::fmt::Display for MethodFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::NothingToPresent => "there was no ticket to present",
-            Self::Refused => "the peer refused what was presented (its keytab, or the clocks, differ)",
+            Self::Unavailable(why) => return write!(f, "we could not: {why}"),
+            Self::Refused => "the peer refused what was presented",
             Self::NotMapped => "the peer accepted the proof, but maps the name to no user (its map file)",
+            Self::PeerUnable => "the peer offered it and cannot run it",
+            Self::PeerNotProven(why) => return write!(f, "the peer did not prove itself: {why}"),
             Self::NoneLeft => "the peer has no method left of those offered",
         })
     }
@@ -145,6 +60,23 @@ pub enum Question {
     KerberosToken,
     /// Whether this token of the peer, framed as GSSAPI wants it, completes the context.
     KerberosProof(Vec<u8>),
+    /// A token of the pool that fits, before methods are offered. Without one TOKEN is not offered.
+    IdToken(TokenWanted),
+    /// A TLS client for the peer, which verifies its certificate under the peer's name. With `bearer` it must not
+    /// present a certificate of ours. Answered with [`Answer::Tls`], which says nothing yet.
+    TlsClient {
+        /// Whether it is for a bearer token, so for SCITOKENS.
+        bearer: bool,
+    },
+    /// What the TLS client makes of these records, none at first.
+    Tls(Vec<u8>),
+    /// Our bearer token as data inside TLS, behind its length in four bytes, most significant first.
+    TlsBearer,
+    /// Whether this directory could be made, for its owner alone: only below the directory agreed with the server,
+    /// and removed when the handshake is over.
+    Directory(String),
+    /// The user we claim to be.
+    User,
 }
 
 /// The outside world's answer to a [`Question`].
@@ -154,8 +86,19 @@ pub enum Answer {
     KerberosToken(Vec<u8>),
     /// The context is complete: the peer has proven itself.
     KerberosProven,
-    /// It cannot be done.
-    Unavailable,
+    /// A fitting token, and 256 fresh random bytes.
+    IdToken(IdToken, Box<[u8; 256]>),
+    /// What the TLS client has to say.
+    Tls(TlsTurn),
+    /// The directory is made; with our view of the server appended to its name, that view.
+    Directory {
+        /// What was appended, if the server invited to it.
+        extension: Option<String>,
+    },
+    /// A user's name.
+    User(String),
+    /// It cannot be done, and why.
+    Unavailable(Box<str>),
 }
 
 impl std::fmt::Debug for Answer {
@@ -163,7 +106,11 @@ impl std::fmt::Debug for Answer {
         f.write_str(match self {
             Self::KerberosToken(_) => "KerberosToken(..)",
             Self::KerberosProven => "KerberosProven",
-            Self::Unavailable => "Unavailable",
+            Self::IdToken(..) => "IdToken(..)",
+            Self::Tls(_) => "Tls(..)",
+            Self::Directory { .. } => "Directory",
+            Self::User(_) => "User(..)",
+            Self::Unavailable(_) => "Unavailable",
         })
     }
 }
@@ -173,12 +120,14 @@ impl std::fmt::Debug for Answer {
 pub(crate) enum Step {
     /// Write these, then read a message.
     Send(Vec<Outgoing>, Running),
+    /// Write these with whatever comes next, and put a question to the outside world before that.
+    SendThenAsk(Vec<Outgoing>, Question, Running),
     /// Read a message.
     Read(Running),
     /// Put a question to the outside world.
     Ask(Question, Running),
-    /// The method says yes.
-    Succeeded,
+    /// The method says yes, once these are written.
+    Succeeded(Vec<Outgoing>),
     /// The method says no, with the stream in step once these are written.
     Failed(MethodFailure, Vec<Outgoing>),
 }
@@ -187,30 +136,52 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) enum Running {
     Kerberos(kerberos::State),
+    Tls(ssl::State),
+    Token(token::ExpectReply),
+    Fs(fs::State),
+    Unproven(unproven::State),
 }
 
 impl Running {
-    pub(crate) fn start(method: Method) -> Step {
-        match method {
+    /// Starts `method`. The token of TOKEN was asked for before it was offered.
+    pub(crate) fn start(method: Method, token: Option<Presented>) -> Result<Step, Error> {
+        Ok(match method {
             Method::Kerberos => kerberos::start(),
-        }
+            Method::Ssl | Method::SciTokens => ssl::start(method),
+            Method::Token => token.ok_or(Error::PeerNotProven(method))?.start()?,
+            Method::Fs => fs::start(),
+            Method::ClaimToBe => unproven::claim(),
+            Method::Anonymous => unproven::anonymous(),
+        })
     }
 
     pub(crate) fn method(&self) -> Method {
         match self {
             Self::Kerberos(_) => Method::Kerberos,
+            Self::Tls(state) => state.method(),
+            Self::Token(_) => Method::Token,
+            Self::Fs(_) => Method::Fs,
+            Self::Unproven(state) => state.method(),
         }
     }
 
     pub(crate) fn receive(self, message: &Incoming) -> Result<Step, Error> {
         match self {
             Self::Kerberos(state) => state.receive(message),
+            Self::Tls(state) => state.receive(message),
+            Self::Token(state) => state.receive(message),
+            Self::Fs(state) => state.receive(message),
+            Self::Unproven(state) => state.receive(message),
         }
     }
 
     pub(crate) fn answer(self, answer: Answer) -> Result<Step, Error> {
         match self {
             Self::Kerberos(state) => state.answer(answer),
+            Self::Tls(state) => state.answer(answer),
+            Self::Token(state) => state.answer(answer),
+            Self::Fs(state) => state.answer(answer),
+            Self::Unproven(state) => state.answer(answer),
         }
     }
 }

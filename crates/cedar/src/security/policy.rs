@@ -121,6 +121,12 @@ pub struct Policy {
     pub version: Option<String>,
     /// Life of the session in seconds, as granted.
     pub session_seconds: Option<u64>,
+    /// How long it may lie idle, in seconds; 0 for no limit.
+    pub lease_seconds: Option<u64>,
+    /// Whose tokens the server accepts for TOKEN.
+    pub trust_domain: Option<String>,
+    /// The names of the keys they may be signed with.
+    pub issuer_keys: Vec<String>,
 }
 
 impl Policy {
@@ -136,7 +142,7 @@ impl Policy {
         Ok(Self {
             authentication: yes("Authentication"),
             authentication_may_fail: ad.boolean("AuthRequired") == Some(false),
-            methods: list.split([',', ' ']).filter_map(Method::from_name).collect(),
+            methods: words(list).filter_map(Method::from_name).collect(),
             encryption: yes("Encryption"),
             cipher: ad.text("CryptoMethods").unwrap_or_default().to_owned(),
             public_key: ad.text("ECDHPublicKey").map(str::to_owned),
@@ -144,6 +150,16 @@ impl Policy {
             session_seconds: ad
                 .text("SessionDuration")
                 .and_then(|text| text.trim().parse().ok()),
+            lease_seconds: ad
+                .integer("SessionLease")
+                .and_then(|seconds| u64::try_from(seconds).ok()),
+            trust_domain: ad
+                .text("TrustDomain")
+                .filter(|domain| !domain.is_empty())
+                .map(str::to_owned),
+            issuer_keys: words(ad.text("IssuerKeys").unwrap_or_default())
+                .map(str::to_owned)
+                .collect(),
         })
     }
 
@@ -166,6 +182,10 @@ impl Policy {
             None => Ok(None),
         }
     }
+}
+
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ' ']).filter(|word| !word.is_empty())
 }
 
 /// Only the first letter of such a word is looked at, as HTCondor does.

@@ -1,11 +1,13 @@
 //! What a conversation has become: who we are to the peer, and what may be resumed (cedar.md 4.4, 4.5).
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{DC_AUTHENTICATE, SessionKey, base_request};
 use crate::{
     Error, Malformed, Unsendable,
-    auth::Method,
+    auth::{Method, MethodFailure},
     classad::{self, Ad, Value},
     wire::{Incoming, Mode, Outgoing},
 };
@@ -78,6 +80,8 @@ pub struct Established {
     pub(crate) sid: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) session_seconds: Option<u64>,
+    pub(crate) lease_seconds: Option<u64>,
+    pub(crate) failed: Vec<(Method, MethodFailure)>,
 }
 
 impl Established {
@@ -91,6 +95,12 @@ impl Established {
     #[must_use]
     pub fn method(&self) -> Option<Method> {
         self.method
+    }
+
+    /// The methods that were tried before it, each with its reason.
+    #[must_use]
+    pub fn failed(&self) -> &[(Method, MethodFailure)] {
+        &self.failed
     }
 
     /// Whether the stream is sealed.
@@ -150,11 +160,14 @@ impl Established {
                 return Err(Error::Denied {
                     user: user.to_string(),
                     code: code.to_owned(),
+                    failed: known.failed,
                 });
             }
         }
-        if let (true, Some(method)) = (user.is_unmapped(), known.method) {
-            return Err(Error::Unmapped { method });
+        // for a reader it is well to be nobody: TLS without a certificate is that
+        if let (true, Some(method), true) = (user.is_unmapped(), known.method, known.must_be_somebody) {
+            let failed = known.failed;
+            return Err(Error::Unmapped { method, failed });
         }
         Ok(Self {
             user,
@@ -163,6 +176,8 @@ impl Established {
             sid: ad.text("Sid").filter(|sid| !sid.is_empty()).map(str::to_owned),
             version: known.version,
             session_seconds: known.session_seconds,
+            lease_seconds: known.lease_seconds,
+            failed: known.failed,
         })
     }
 }
@@ -174,6 +189,10 @@ pub(crate) struct Known {
     pub(crate) key: Option<SessionKey>,
     pub(crate) version: Option<String>,
     pub(crate) session_seconds: Option<u64>,
+    pub(crate) lease_seconds: Option<u64>,
+    /// Whether a user of the server must come of it.
+    pub(crate) must_be_somebody: bool,
+    pub(crate) failed: Vec<(Method, MethodFailure)>,
 }
 
 /// Proof that a credential may be sent: only [`Established::authenticated_as`] hands it out, and the requests that
@@ -201,6 +220,16 @@ impl Session {
     #[must_use]
     pub fn seconds(&self) -> Option<u64> {
         self.0.session_seconds
+    }
+
+    /// Whether the server can be expected to know it still: `age` after the handshake began, `idle` after it was
+    /// last used, both by one clock of the caller's. The server keeps it some seconds longer than it says, so time
+    /// spent on the way does not count. It may still forget earlier, by a restart.
+    #[must_use]
+    pub fn lives(&self, age: Duration, idle: Duration) -> bool {
+        let within = |limit: Option<u64>, time: Duration| limit.is_none_or(|limit| time.as_secs() < limit);
+        // a lease of 0 is none
+        within(self.0.session_seconds, age) && within(self.0.lease_seconds.filter(|s| *s > 0), idle)
     }
 
     /// Who we are in it.
@@ -237,6 +266,7 @@ impl Session {
                 return Err(Error::Denied {
                     user: self.0.user.to_string(),
                     code: code.to_owned(),
+                    failed: Vec::new(),
                 });
             }
             None => return Err(Malformed::Missing("ReturnCode").into()),
@@ -258,7 +288,28 @@ mod tests {
             sid: Some("s".into()),
             version: None,
             session_seconds: None,
+            lease_seconds: None,
+            failed: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_session_lives_as_long_as_the_server_said() {
+        let after =
+            |age, idle, session: &Session| session.lives(Duration::from_secs(age), Duration::from_secs(idle));
+        let mut established = established("a@b", Some(Method::Kerberos), true);
+        let for_ever = established.session().unwrap();
+        assert!(after(1 << 40, 1 << 40, &for_ever));
+        established.session_seconds = Some(60);
+        established.lease_seconds = Some(20);
+        let session = established.session().unwrap();
+        assert!(after(0, 0, &session) && after(59, 19, &session));
+        assert!(!after(60, 0, &session) && !after(59, 20, &session));
+        established.lease_seconds = Some(0);
+        assert!(after(59, 59, &established.session().unwrap()));
+        // a server that gives no time gives a session of no use
+        established.session_seconds = Some(0);
+        assert!(!after(0, 0, &established.session().unwrap()));
     }
 
     #[test]
