@@ -1,5 +1,7 @@
 //! The HTCondor pool: a collector, and access points of a schedd, a credd and the vault credmon each.
 
+pub mod security;
+
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -12,7 +14,7 @@ use rustix::process::Signal;
 use super::layout::Layout;
 use super::root;
 use super::servers::Servers;
-use crate::site::{self, ACCESS_POINTS, COLLECTOR, DOMAIN, Host, ISSUERS, REALM, VAULT};
+use crate::site::{self, ACCESS_POINTS, COLLECTOR, DOMAIN, Host, ISSUER_URL, ISSUERS, REALM, VAULT};
 
 const CONFIGURATION: &str = include_str!("../../servers/pool/condor.conf");
 const MAPFILE: &str = include_str!("../../servers/pool/mapfile");
@@ -39,6 +41,14 @@ pub fn start(layout: &Layout, servers: &mut Servers) -> Result<()> {
     let (user, group) = condor_ids(&layout.root)?;
     let etc = layout.in_root("/etc/condor");
     write(&etc.join("mapfile"), mapfile(), 0o644)?;
+    security::signing_key(layout)?;
+    std::thread::scope(|scope| {
+        let made: Vec<_> = masters()
+            .map(|master| scope.spawn(move || security::host_certificate(layout, &master)))
+            .collect();
+        made.into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("openssl: panicked")))
+    })?;
     for master in masters() {
         let Host { server, name, .. } = master;
         prepare(layout, &master, user, group)
@@ -141,6 +151,7 @@ fn configuration(master: &Host) -> String {
 fn mapfile() -> String {
     MAPFILE
         .replace("@REALM@", &REALM.replace('.', r"\."))
+        .replace("@ISSUER@", &ISSUER_URL.replace('.', r"\."))
         .replace("@DOMAIN@", DOMAIN)
 }
 
