@@ -11,5 +11,6 @@ mod identity;
 mod mtk;
 mod secrets;
 mod ssh_backends;
+mod ssh_host_keys;
 mod sshd;
 mod whole_way;

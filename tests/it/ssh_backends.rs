@@ -10,12 +10,13 @@ use std::{
 };
 
 use distribute::{
-    Difference, Error, File, FileError, Gate, Identity, Limits, Login, Method, Mode, Node, Placed, Report,
-    Transport, Verdict,
+    Difference, Error, FileError, Identity, Login, Method, Mode, Node, Placed, Transport, Verdict,
 };
 use testkit::{bed::nodes, site};
 
-use crate::sshd::{ACCOUNT, Folder, Running, Sshd, UID, inside, layout, tmp};
+use crate::sshd::{
+    ACCOUNT, Folder, Running, Sshd, UID, file, inside, layout, node, place, placed, tmp, wait_for,
+};
 
 /// A transport with a login it has, and the row and column of the table in docs/ssh.md.
 struct Way {
@@ -159,56 +160,6 @@ impl Kit {
     fn node(&self, login: Login) -> Node {
         node(&self.sshd.host, &self.known_hosts, login)
     }
-}
-
-fn wait_for(path: &Path) {
-    let until = std::time::Instant::now() + Duration::from_secs(10);
-    while !path.exists() {
-        assert!(
-            std::time::Instant::now() < until,
-            "{} did not come",
-            path.display()
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn node(host: &str, known_hosts: &Path, login: Login) -> Node {
-    Node {
-        host: host.to_owned(),
-        port: 22,
-        user: ACCOUNT.to_owned(),
-        known_hosts: vec![known_hosts.to_owned()],
-        login,
-    }
-}
-
-fn file(name: &str, content: &str) -> File {
-    File {
-        path: format!("/tmp/{name}"),
-        content: content.to_owned().into(),
-        mode: 0o400,
-    }
-}
-
-fn place(node: &Node, files: &[File], mode: Mode) -> Result<Report, Error> {
-    place_through(&Gate::default(), node, files, mode)
-}
-
-fn place_through(gate: &Gate, node: &Node, files: &[File], mode: Mode) -> Result<Report, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(distribute::place(gate, node, files, mode, &Limits::default()))
-}
-
-fn placed(report: &Report) -> Vec<Option<Placed>> {
-    report
-        .files
-        .iter()
-        .map(|file| file.as_ref().ok().map(|landed| landed.placed))
-        .collect()
 }
 
 /// Everything that must hold over every transport with every login. `tmp` is the node's, from outside.

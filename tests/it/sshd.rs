@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use distribute::{Error, File, Gate, Limits, Login, Mode, Node, Options, Placed, Report};
 use testkit::bed::{Cache, Layout, nodes};
 
 use crate::bed::bed;
@@ -190,4 +191,55 @@ impl Sshd {
         let line = format!("{} {}\n", self.host, folder.read("host.pub"));
         folder.write("known_hosts", &line)
     }
+}
+
+pub fn wait_for(path: &Path) {
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while !path.exists() {
+        assert!(
+            std::time::Instant::now() < until,
+            "{} did not come",
+            path.display()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn node(host: &str, known_hosts: &Path, login: Login) -> Node {
+    Node {
+        host: host.to_owned(),
+        port: 22,
+        user: ACCOUNT.to_owned(),
+        known_hosts: vec![known_hosts.to_owned()],
+        login,
+        options: Options::default(),
+    }
+}
+
+pub fn file(name: &str, content: &str) -> File {
+    File {
+        path: format!("/tmp/{name}"),
+        content: content.to_owned().into(),
+        mode: 0o400,
+    }
+}
+
+pub fn place(node: &Node, files: &[File], mode: Mode) -> Result<Report, Error> {
+    place_through(&Gate::default(), node, files, mode)
+}
+
+pub fn place_through(gate: &Gate, node: &Node, files: &[File], mode: Mode) -> Result<Report, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(distribute::place(gate, node, files, mode, &Limits::default()))
+}
+
+pub fn placed(report: &Report) -> Vec<Option<Placed>> {
+    report
+        .files
+        .iter()
+        .map(|file| file.as_ref().ok().map(|landed| landed.placed))
+        .collect()
 }

@@ -78,8 +78,9 @@ impl Drop for Cut {
     }
 }
 
-pub(crate) async fn dial(host: &str, port: u16, deadline: Deadline) -> Result<Link, Error> {
-    let stream = connect(host, port, deadline).await?;
+/// `address` is what to connect to, a name or a number; errors name the node `host`.
+pub(crate) async fn dial(host: &str, address: &str, port: u16, deadline: Deadline) -> Result<Link, Error> {
+    let stream = connect(host, address, port, deadline).await?;
     let failed = |source: io::Error| Error::Unreachable {
         node: host.to_owned(),
         port,
@@ -95,9 +96,9 @@ pub(crate) async fn dial(host: &str, port: u16, deadline: Deadline) -> Result<Li
     Ok(Link { stream, cut, server })
 }
 
-async fn connect(host: &str, port: u16, deadline: Deadline) -> Result<TcpStream, Error> {
+async fn connect(host: &str, address: &str, port: u16, deadline: Deadline) -> Result<TcpStream, Error> {
     let resolved = deadline
-        .bound(host, Stage::Resolve, lookup_host((host, port)))
+        .bound(host, Stage::Resolve, lookup_host((address, port)))
         .await?;
     let unresolved = |source| Error::Resolve {
         node: host.to_owned(),
@@ -229,7 +230,13 @@ mod tests {
             }
         });
         let end = Instant::now() + Duration::from_secs(60);
-        dial("127.0.0.1", port, Deadline::new(Duration::from_millis(500), end)).await
+        dial(
+            "127.0.0.1",
+            "127.0.0.1",
+            port,
+            Deadline::new(Duration::from_millis(500), end),
+        )
+        .await
     }
 
     #[tokio::test]

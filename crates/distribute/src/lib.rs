@@ -9,7 +9,8 @@
 //!
 //! GSSAPI logins go over russh, public keys, certificates and agents over libssh2 or russh; [`Login::Auto`] asks the node
 //! which it accepts. The system's ssh is run only where a site says so ([`Login::OpenSsh`]). All transports share the dialling, the verdict on the host key and the placement. A host key must be the one in
-//! `known_hosts`: nothing is trusted on first use ([`Verdict`]). Passwords are never offered.
+//! `known_hosts`, or certified by an authority named there: nothing is trusted on first use unless the site says so
+//! ([`Verdict`], [`Trust`]). Passwords are never offered.
 //!
 //! Every step ends by a deadline ([`Limits`]), and a [`Gate`] keeps sessions below what sshd lets in, so that a node
 //! that hangs delays nobody else's.
@@ -18,7 +19,7 @@
 //!
 //! ```no_run
 //! # async fn run(ticket: kerberos::Ticket, gss: kerberos::Gss) -> Result<(), distribute::Error> {
-//! use distribute::{File, Gate, Limits, Login, Mode, Node, place};
+//! use distribute::{File, Gate, Limits, Login, Mode, Node, Options, place};
 //!
 //! let gate = Gate::default();
 //! let node = Node {
@@ -27,6 +28,7 @@
 //!     user: "dunepro".into(),
 //!     known_hosts: distribute::default_files(None),
 //!     login: Login::Gssapi { ticket, gss },
+//!     options: Options::default(),
 //! };
 //! let file = File { path: "/tmp/vt_u50001".into(), content: "hvs.example\n".to_owned().into(), mode: 0o400 };
 //! let report = place(&gate, &node, &[file], Mode::Write, &Limits::default()).await?;
@@ -47,6 +49,7 @@ mod identity;
 mod key;
 mod known_hosts;
 mod node;
+mod options;
 mod placement;
 mod ssh;
 
@@ -60,6 +63,7 @@ pub use node::{
     Difference, File, Identity, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report,
     Transport,
 };
+pub use options::{Algorithms, Options, Trust};
 use tracing::Instrument;
 
 /// Brings about `files` on one node, as one account, in one session.
@@ -111,6 +115,7 @@ mod tests {
             user: "u".into(),
             known_hosts: vec![],
             login,
+            options: Options::default(),
         };
         spawnable(|| place(&gate, &node, &[], Mode::Verify, &limits));
     }

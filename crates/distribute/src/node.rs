@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use credential::SecretBytes;
 
-use crate::FileError;
+use crate::{FileError, Options, Verdict};
 
 /// One account on one node: what one SSH session is for.
 #[derive(Clone, Debug)]
@@ -19,6 +19,15 @@ pub struct Node {
     pub known_hosts: Vec<PathBuf>,
     /// How to log in.
     pub login: Login,
+    /// What else there is to say about the way there.
+    pub options: Options,
+}
+
+impl Node {
+    /// What to connect to.
+    pub(crate) fn address(&self) -> &str {
+        self.options.address.as_deref().unwrap_or(&self.host)
+    }
 }
 
 /// How to log in. Passwords and keyboard-interactive are never offered.
@@ -226,6 +235,8 @@ pub struct Report {
     pub method: Method,
     /// What carried it.
     pub transport: Transport,
+    /// Why its host key was trusted; `None` where the system's ssh judged it.
+    pub host_key: Option<Verdict>,
     /// The server's own name for itself, such as `SSH-2.0-OpenSSH_9.6`.
     pub server: String,
 }

@@ -24,13 +24,13 @@ pub(super) struct Entry {
 }
 
 /// What stands before the hosts.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marker {
     /// A key the host is expected to show.
     None,
     /// A key nobody may show any more.
     Revoked,
-    /// A key that signs host certificates. Host certificates are not supported, so this matches no key.
+    /// A key that signs host certificates. It vouches for no bare key.
     CertAuthority,
 }
 

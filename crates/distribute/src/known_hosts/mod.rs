@@ -1,10 +1,12 @@
 //! Host keys: what the `known_hosts` files say of a key a node showed, as a verdict with a name for each case.
 //!
-//! The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". Nothing is trusted on first use and nothing is
-//! ever written to these files.
+//! The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". Nothing is ever written to these files. Where a site
+//! allows trust on first use, what was trusted is written to a file of our own.
 
+mod certificate;
 mod entry;
-mod pattern;
+pub(crate) mod pattern;
+mod record;
 mod verdict;
 
 use std::{
@@ -13,11 +15,12 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use entry::{Entry, Line, Marker};
 
-use crate::dial;
+use crate::{Trust, dial};
 pub use verdict::{Place, Verdict};
 
 /// No `known_hosts` file of a site comes near it; a bigger one is refused instead of read.
@@ -28,6 +31,11 @@ pub(crate) struct KnownHosts {
     looked_at: Vec<PathBuf>,
     entries: Vec<(Place, Entry)>,
     malformed: Vec<Place>,
+    /// What the files call the node: with its port.
+    name: String,
+    /// What certificates call it: without.
+    host: String,
+    trust: Trust,
 }
 
 impl KnownHosts {
@@ -35,20 +43,26 @@ impl KnownHosts {
     ///
     /// # Errors
     /// [`Verdict::Unreadable`] for the first file that cannot be read: a file that is not there could be the one
-    /// with the revoked key, so it is never taken for an empty one.
-    pub(crate) fn read(files: &[PathBuf], host: &str, port: u16) -> Result<Self, Verdict> {
+    /// with the revoked key, so it is never taken for an empty one. Only the record of keys trusted on first use may
+    /// be missing.
+    pub(crate) fn read(files: &[PathBuf], host: &str, port: u16, trust: &Trust) -> Result<Self, Verdict> {
         let name = pattern::lookup_name(host, port);
         let mut known = Self {
             looked_at: files.to_vec(),
             entries: Vec::new(),
             malformed: Vec::new(),
+            name: name.clone(),
+            host: host.to_ascii_lowercase(),
+            trust: trust.clone(),
         };
         for file in files {
-            let bytes = read_bounded(file).map_err(|source| Verdict::Unreadable {
-                file: file.clone(),
-                source: Arc::new(source),
-            })?;
+            let bytes = read_bounded(file).map_err(|error| unreadable(file, error))?;
             known.take_lines(file, &String::from_utf8_lossy(&bytes), &name);
+        }
+        if let Some(file) = trust.record() {
+            let text = record::read(file).map_err(|error| unreadable(file, error))?;
+            known.looked_at.push(file.clone());
+            known.take_lines(file, &text, &name);
         }
         Ok(known)
     }
@@ -70,20 +84,124 @@ impl KnownHosts {
         }
     }
 
-    /// Judges the key a node showed, given as the SSH wire encoding of the public key (RFC 4253, section 6.6).
-    pub(crate) fn judge(&self, key: &[u8]) -> Verdict {
-        let of = |marker: Marker| {
-            self.entries
-                .iter()
-                .filter(move |(_, entry)| entry.marker == marker)
+    /// Judges the key or host certificate a node showed, given in its SSH wire encoding (RFC 4253, section 6.6, and
+    /// OpenSSH's PROTOCOL.certkeys). May write to the record of keys trusted on first use, so it blocks.
+    pub(crate) fn decide(&self, shown: &[u8]) -> Verdict {
+        let verdict = self.judge(shown, now());
+        let bare;
+        let key = match certificate::parse(shown) {
+            Ok(certificate) => {
+                bare = certificate.key;
+                &bare
+            }
+            Err(_) => shown,
         };
-        let kind = entry::kind_of(key).unwrap_or("?");
-        let shown = format!("{} {}", dial::clip(kind), verdict::fingerprint(key));
-        if let Some((at, _)) = of(Marker::Revoked).find(|(_, entry)| entry.key == key) {
-            return Verdict::Revoked {
-                at: at.clone(),
+        match (&self.trust, verdict) {
+            (Trust::FirstUse { record } | Trust::Any { record }, Verdict::Unknown { shown, .. }) => {
+                let decided = self.first_use(record, key, shown);
+                self.disregard(decided)
+            }
+            (_, verdict) => self.disregard(verdict),
+        }
+    }
+
+    /// What the site said may be any key.
+    fn disregard(&self, verdict: Verdict) -> Verdict {
+        match (&self.trust, verdict) {
+            (Trust::Any { .. }, Verdict::Changed { at, known, shown }) => {
+                Verdict::Disregarded { at, known, shown }
+            }
+            (_, verdict) => verdict,
+        }
+    }
+
+    fn first_use(&self, file: &Path, key: &[u8], shown: String) -> Verdict {
+        let at = |line| Place {
+            file: file.to_owned(),
+            line,
+        };
+        match record::look_or_add(file, &self.name, key) {
+            Ok(record::Recorded::Now(line)) => Verdict::FirstUse {
+                recorded: at(line),
                 shown,
-            };
+            },
+            Ok(record::Recorded::Before(line)) => Verdict::Known { at: at(line) },
+            Ok(record::Recorded::Another(line, known)) => Verdict::Changed {
+                at: at(line),
+                known: described(&known),
+                shown,
+            },
+            Err(error) => unreadable(file, error),
+        }
+    }
+
+    fn judge(&self, shown: &[u8], now: u64) -> Verdict {
+        if !entry::kind_of(shown).is_some_and(certificate::is_certificate) {
+            return self.judge_key(shown);
+        }
+        let certificate = match certificate::parse(shown) {
+            Ok(certificate) => certificate,
+            Err(why) => {
+                return Verdict::BadCertificate {
+                    authority: None,
+                    why: dial::clip(&why),
+                    shown: described(shown),
+                };
+            }
+        };
+        // Both it and its authority may be on a revoked line.
+        for key in [&certificate.key, &certificate.authority] {
+            if let Some(at) = self.revokes(key) {
+                return Verdict::Revoked {
+                    at,
+                    shown: described(key),
+                };
+            }
+        }
+        let authority = self
+            .of(Marker::CertAuthority)
+            .find(|(_, entry)| entry.key == certificate.authority);
+        let Some((at, _)) = authority else {
+            // As a bare key it may still be known.
+            return self.judge_key(&certificate.key);
+        };
+        match certificate.check(&self.host, now) {
+            Ok(()) => Verdict::Certified {
+                authority: at.clone(),
+                id: dial::clip(certificate.id()),
+                valid_before: certificate.valid_before(),
+            },
+            Err(why) => Verdict::BadCertificate {
+                authority: Some(at.clone()),
+                why: dial::clip(&why),
+                shown: described(&certificate.key),
+            },
+        }
+    }
+
+    fn of(&self, marker: Marker) -> impl Iterator<Item = &(Place, Entry)> {
+        self.entries
+            .iter()
+            .filter(move |(_, entry)| entry.marker == marker)
+    }
+
+    fn revokes(&self, key: &[u8]) -> Option<Place> {
+        self.of(Marker::Revoked)
+            .find(|(_, entry)| entry.key == key)
+            .map(|(at, _)| at.clone())
+    }
+
+    /// Whether an authority speaks of this node: then it is asked for a certificate first.
+    pub(crate) fn has_authority(&self) -> bool {
+        self.of(Marker::CertAuthority).next().is_some()
+    }
+
+    fn judge_key(&self, key: &[u8]) -> Verdict {
+        let of = |marker: Marker| self.of(marker);
+        let kind = entry::kind_of(key).unwrap_or("?");
+        let shown = described(key);
+        if let Some(at) = self.revokes(key) {
+            return Verdict::Revoked { at, shown };
         }
         if let Some((at, _)) = of(Marker::None).find(|(_, entry)| entry.key == key) {
             return Verdict::Known { at: at.clone() };
@@ -118,6 +236,25 @@ impl KnownHosts {
         }
         kinds
     }
+}
+
+fn unreadable(file: &Path, error: io::Error) -> Verdict {
+    Verdict::Unreadable {
+        file: file.to_owned(),
+        source: Arc::new(error),
+    }
+}
+
+/// Type and fingerprint, as people compare them.
+fn described(key: &[u8]) -> String {
+    let kind = entry::kind_of(key).unwrap_or("?");
+    format!("{} {}", dial::clip(kind), verdict::fingerprint(key))
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// The `known_hosts` files ssh itself looks at, as far as they exist: `<home>/.ssh/known_hosts` and

@@ -43,7 +43,7 @@ fn matches_hash(hashed: &str, name: &str) -> bool {
 }
 
 /// Shell-like match with `*` and `?` only. Iterative: a pattern of many stars must not take exponential time.
-fn glob(pattern: &str, name: &str) -> bool {
+pub(crate) fn glob(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;

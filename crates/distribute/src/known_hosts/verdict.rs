@@ -20,7 +20,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What the `known_hosts` files say of the key a node showed. Only [`Verdict::Known`] lets a session go on.
+/// What the `known_hosts` files say of the key a node showed. [`Verdict::is_trusted`] tells which let a session go on.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -35,7 +35,7 @@ pub enum Verdict {
         looked_at: Vec<PathBuf>,
         /// Type and SHA-256 fingerprint of the key the node showed.
         shown: String,
-        /// A certificate authority named for this node; host certificates are not supported, so it vouches for nothing.
+        /// A certificate authority named for this node, which did not sign what it showed.
         authority: Option<Place>,
         /// The first lines that could not be understood: one of them may have been meant for this node.
         malformed: Vec<Place>,
@@ -49,7 +49,41 @@ pub enum Verdict {
         /// Type and fingerprint of the key the node showed.
         shown: String,
     },
-    /// The key is marked `@revoked`.
+    /// The node showed a certificate that an authority named for it signed.
+    Certified {
+        /// The authority's line.
+        authority: Place,
+        /// The certificate's own name for itself.
+        id: String,
+        /// When it ends, in seconds since 1970; `u64::MAX` is never.
+        valid_before: u64,
+    },
+    /// The node showed a certificate that does not vouch for it.
+    BadCertificate {
+        /// The line of its authority, if one of ours signed it.
+        authority: Option<Place>,
+        /// What is wrong with it.
+        why: String,
+        /// Type and fingerprint of the key in it.
+        shown: String,
+    },
+    /// No line spoke of this node, the site allows trust on first use, and the key was written down.
+    FirstUse {
+        /// Where.
+        recorded: Place,
+        /// Type and fingerprint of the key.
+        shown: String,
+    },
+    /// It is another key than the known one, and the site has turned the check off.
+    Disregarded {
+        /// The line that speaks of this node.
+        at: Place,
+        /// Type and fingerprint of the key on that line.
+        known: String,
+        /// Type and fingerprint of the key the node showed.
+        shown: String,
+    },
+    /// The key, or the authority of its certificate, is marked `@revoked`.
     Revoked {
         /// The line that revokes it.
         at: Place,
@@ -72,6 +106,31 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// Whether a session may go on.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        match self {
+            Self::Known { .. }
+            | Self::Certified { .. }
+            | Self::FirstUse { .. }
+            | Self::Disregarded { .. } => true,
+            Self::Unknown { .. }
+            | Self::Changed { .. }
+            | Self::BadCertificate { .. }
+            | Self::Revoked { .. }
+            | Self::Refused { .. }
+            | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Whether a session goes on only because the site has weakened the check.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        matches!(self, Self::FirstUse { .. } | Self::Disregarded { .. })
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -90,7 +149,7 @@ impl fmt::Display for Verdict {
                 if let Some(at) = authority {
                     write!(
                         f,
-                        "; {at} names a certificate authority for it, but host certificates are not supported yet"
+                        "; {at} names a certificate authority for it, which did not sign what it showed"
                     )?;
                 }
                 if !malformed.is_empty() {
@@ -105,6 +164,34 @@ impl fmt::Display for Verdict {
                 f,
                 "it showed the host key {shown}, but {at} knows it by {known}: the node was reinstalled or somebody \
                  stands in between; ask its administrator before changing that line"
+            ),
+            Self::Certified { authority, id, .. } => {
+                write!(
+                    f,
+                    "its host certificate {id:?} is by the authority in {authority}"
+                )
+            }
+            Self::BadCertificate {
+                authority,
+                why,
+                shown,
+            } => {
+                write!(f, "its host certificate for {shown} does not hold: {why}")?;
+                match authority {
+                    Some(at) => write!(
+                        f,
+                        "; ask whoever holds the key of the authority in {at} for a new one"
+                    ),
+                    None => Ok(()),
+                }
+            }
+            Self::FirstUse { recorded, shown } => write!(
+                f,
+                "its host key {shown} was trusted on first use, as the site allows, and written to {recorded}"
+            ),
+            Self::Disregarded { at, known, shown } => write!(
+                f,
+                "its host key {shown} is not the one in {at} ({known}), and the site has turned the check off"
             ),
             Self::Revoked { at, shown } => write!(
                 f,

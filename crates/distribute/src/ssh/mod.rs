@@ -54,9 +54,28 @@ impl Job {
         }
     }
 
+    /// Lets a trusted key pass, and says so where only the site's leave makes it one.
+    fn trust(&self, verdict: Verdict) -> Result<Verdict, Error> {
+        if !verdict.is_trusted() {
+            return Err(self.not_trusted(verdict));
+        }
+        if verdict.is_weak() {
+            tracing::warn!(%verdict, "a host key was not verified");
+        }
+        Ok(verdict)
+    }
+
     fn not_trusted(&self, verdict: Verdict) -> Error {
         let (node, verdict) = (self.node.host.clone(), Box::new(verdict));
         Error::HostKey { node, verdict }
+    }
+
+    /// Of a site's list of algorithms a library knows none.
+    fn none_known(&self, list: &str) -> Error {
+        Error::Negotiation {
+            node: self.node.host.clone(),
+            detail: format!("mtk knows nothing of the algorithms the site asks for ({list})"),
+        }
     }
 
     fn protocol(&self, stage: Stage, detail: impl Into<String>) -> Error {
@@ -250,19 +269,27 @@ async fn start_russh(job: &Job) -> Result<russh::Session, Error> {
 /// The connection, and what is known about the host key to come.
 async fn reach(job: &Job) -> Result<(Link, KnownHosts, Deadline), Error> {
     let deadline = Deadline::new(job.limits.connect, job.ends);
-    let (files, host, port) = (job.node.known_hosts.clone(), job.node.host.clone(), job.node.port);
-    // On a thread of its own: home directories may lie on a file server.
-    let reading = blocking(job, move || KnownHosts::read(&files, &host, port));
-    let hosts = deadline.bound(job.host(), Stage::Connect, reading).await??;
-    let hosts = hosts.map_err(|verdict| job.not_trusted(verdict))?;
+    let hosts = deadline
+        .bound(job.host(), Stage::Connect, known_hosts(job))
+        .await??;
     let link = knock(job, deadline).await?;
     Ok((link, hosts, deadline))
+}
+
+async fn known_hosts(job: &Job) -> Result<KnownHosts, Error> {
+    let node = &job.node;
+    let name = node.options.host_key_alias.as_ref().unwrap_or(&node.host).clone();
+    let (files, port, trust) = (node.known_hosts.clone(), node.port, node.options.trust.clone());
+    // On a thread of its own: home directories may lie on a file server.
+    blocking(job, move || KnownHosts::read(&files, &name, port, &trust))
+        .await?
+        .map_err(|verdict| job.not_trusted(verdict))
 }
 
 /// Dials, again a few times where sshd turns us away at the door: `MaxStartups` does so by lot.
 async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
     for pause in KNOCKS {
-        match dial(job.host(), job.node.port, deadline).await {
+        match dial(job.host(), job.node.address(), job.node.port, deadline).await {
             Err(error @ Error::TooManyConnections { .. }) => {
                 // Drawn, so that those turned away together do not come back together.
                 let pause = pause.mul_f64(rand::random_range(0.5..1.5));
@@ -275,7 +302,7 @@ async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
             done => return done,
         }
     }
-    dial(job.host(), job.node.port, deadline).await
+    dial(job.host(), job.node.address(), job.node.port, deadline).await
 }
 
 async fn blocking<T: Send + 'static>(

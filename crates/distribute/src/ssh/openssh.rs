@@ -15,7 +15,6 @@ use super::{Job, sftp, work};
 use crate::{
     Error, Identity, Method, Report, Stage, Transport, Verdict,
     dial::{Deadline, clip},
-    known_hosts::KnownHosts,
 };
 
 /// All that is kept of what ssh says about itself.
@@ -26,11 +25,8 @@ const PARTING: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(job: &Job, program: &Path, identities: &[Identity]) -> Result<Report, Error> {
     let deadline = Deadline::new(job.limits.connect + job.limits.auth, job.ends);
-    let (files, host, port) = (job.node.known_hosts.clone(), job.node.host.clone(), job.node.port);
     // ssh takes a file it cannot read for an empty one; here as everywhere that ends the session.
-    super::blocking(job, move || KnownHosts::read(&files, &host, port))
-        .await?
-        .map_err(|verdict| job.not_trusted(verdict))?;
+    super::known_hosts(job).await?;
     let failed = |said: String| Error::Program {
         node: job.node.host.clone(),
         program: program.display().to_string(),
@@ -76,6 +72,7 @@ pub(super) async fn run(job: &Job, program: &Path, identities: &[Identity]) -> R
         files,
         method: method(&said),
         transport: Transport::OpenSsh,
+        host_key: None,
         server: server(&said),
     })
 }

@@ -71,10 +71,11 @@ fn session(
         .try_clone()
         .map_err(|error| job.protocol(Stage::KeyExchange, error.to_string()))?;
     session.set_tcp_stream(socket);
-    let files = trust(job, &mut session, hosts, deadline).and_then(|()| {
+    let files = trust(job, &mut session, hosts, deadline).and_then(|host_key| {
         let deadline = Deadline::new(job.limits.auth, job.ends);
         login::log_in(job, &session, credentials, deadline)?;
-        place_files(job, &session, &line, deadline)
+        let files = place_files(job, &session, &line, deadline)?;
+        Ok((files, host_key))
     });
     if files.is_ok() {
         session.set_timeout(PARTING);
@@ -82,8 +83,10 @@ fn session(
     }
     // What is dropped now would say goodbye again and wait for an answer.
     let _ = line.shutdown(Shutdown::Both);
+    let (files, host_key) = files?;
     Ok(Report {
-        files: files?,
+        files,
+        host_key: Some(host_key),
         method: Method::PublicKey,
         transport: Transport::Libssh2,
         server,
@@ -96,18 +99,14 @@ fn trust(
     session: &mut ssh2::Session,
     hosts: &KnownHosts,
     deadline: Deadline,
-) -> Result<(), Error> {
+) -> Result<Verdict, Error> {
     let failed = |error: ssh2::Error| broken(job, Stage::KeyExchange, deadline, &error);
-    prefer(session, hosts).map_err(failed)?;
+    prefer(job, session, hosts, deadline)?;
     session.set_timeout(millis(deadline).ok_or_else(|| deadline.passed(job.host(), Stage::KeyExchange))?);
     session.handshake().map_err(failed)?;
-    let verdict = match session.host_key() {
-        Some((key, _)) => hosts.judge(key),
-        None => return Err(job.protocol(Stage::KeyExchange, "it showed no host key")),
-    };
-    match verdict {
-        Verdict::Known { .. } => Ok(()),
-        verdict => Err(job.not_trusted(verdict)),
+    match session.host_key() {
+        Some((key, _)) => job.trust(hosts.decide(key)),
+        None => Err(job.protocol(Stage::KeyExchange, "it showed no host key")),
     }
 }
 
@@ -126,25 +125,50 @@ fn place_files(
     results.ok_or_else(|| job.protocol(Stage::Files, "a blocking call did not block"))
 }
 
-/// Known host keys first, and nothing that rests on SHA-1 or CBC, which libssh2 would still take.
-fn prefer(session: &ssh2::Session, hosts: &KnownHosts) -> Result<(), ssh2::Error> {
-    session.method_pref(
-        MethodType::HostKey,
-        &algorithms::host_keys(&hosts.kinds()).join(","),
-    )?;
-    for kind in [
-        MethodType::Kex,
-        MethodType::CryptCs,
-        MethodType::CryptSc,
-        MethodType::MacCs,
-        MethodType::MacSc,
-    ] {
-        let all = session.supported_algs(kind)?;
-        let good: Vec<_> = all
+/// Known host keys first, and nothing that rests on SHA-1 or CBC, which libssh2 would still take, unless the site says so.
+fn prefer(job: &Job, session: &ssh2::Session, hosts: &KnownHosts, deadline: Deadline) -> Result<(), Error> {
+    let failed = |error: ssh2::Error| broken(job, Stage::KeyExchange, deadline, &error);
+    let site = &job.node.options.algorithms;
+    let lists = [
+        (MethodType::HostKey, &site.host_keys),
+        (MethodType::Kex, &site.kex),
+        (MethodType::CryptCs, &site.ciphers),
+        (MethodType::CryptSc, &site.ciphers),
+        (MethodType::MacCs, &site.macs),
+        (MethodType::MacSc, &site.macs),
+    ];
+    for (kind, list) in lists {
+        let host_keys = matches!(kind, MethodType::HostKey);
+        let known: Vec<String> = session
+            .supported_algs(kind)
+            .map_err(failed)?
             .into_iter()
-            .filter(|name| !algorithms::is_weak(name))
+            .map(str::to_owned)
             .collect();
-        session.method_pref(kind, &good.join(","))?;
+        let usual = if host_keys {
+            algorithms::host_keys(&hosts.kinds(), hosts.has_authority())
+        } else {
+            known
+                .iter()
+                .filter(|name| !algorithms::is_weak(name))
+                .cloned()
+                .collect()
+        };
+        let mut chosen =
+            algorithms::select(list.as_deref(), &usual, &known).map_err(|list| job.none_known(&list))?;
+        if matches!(kind, MethodType::Kex) && list.is_some() {
+            // No algorithms but extensions of the protocol: a site's list does not mean them.
+            let extensions = known
+                .iter()
+                .filter(|name| name.starts_with("kex-strict-") || name.starts_with("ext-info-"));
+            chosen.extend(
+                extensions
+                    .filter(|name| !chosen.contains(name))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        session.method_pref(kind, &chosen.join(",")).map_err(failed)?;
     }
     Ok(())
 }

@@ -1,23 +1,22 @@
 //! SSH by russh: the way for GSSAPI, which libssh2 does not have.
 
 mod login;
+mod preferred;
 
 use std::{
     borrow::Cow,
-    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use russh::{
-    ChannelMsg, Disconnect, MethodSet, Preferred, SshId,
+    ChannelMsg, Disconnect, MethodSet, SshId,
     client::{self, AuthResult, DisconnectReason},
-    compression,
-    keys::{Algorithm, PublicKeyOrCertificate},
+    keys::PublicKeyOrCertificate,
 };
 
 use super::{
-    Job, algorithms,
+    Job,
     gssapi::{self, Authenticator},
     sftp, work,
 };
@@ -35,6 +34,7 @@ pub(super) struct Session {
     handle: client::Handle<Client>,
     facts: Arc<Mutex<Facts>>,
     server: String,
+    host_key: Option<Verdict>,
     /// Ends russh's task with this value, whatever it waits for.
     _cut: Cut,
 }
@@ -48,7 +48,7 @@ struct Facts {
 }
 
 struct Client {
-    hosts: KnownHosts,
+    hosts: Arc<KnownHosts>,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -56,14 +56,16 @@ impl client::Handler for Client {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let verdict = match shown {
-            PublicKeyOrCertificate::PublicKey { key, .. } => self.hosts.judge(&key.to_bytes()?),
-            // Not asked for, so it comes from a server that does not listen.
-            PublicKeyOrCertificate::Certificate(_) => return Ok(false),
+        let shown = match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.to_bytes()?,
+            PublicKeyOrCertificate::Certificate(certificate) => certificate.to_bytes()?,
         };
-        let known = matches!(verdict, Verdict::Known { .. });
+        let hosts = Arc::clone(&self.hosts);
+        let decided = tokio::task::spawn_blocking(move || hosts.decide(&shown)).await;
+        let verdict = decided.map_err(|_| russh::Error::Inconsistent)?;
+        let trusted = verdict.is_trusted();
         lock(&self.facts).verdict = Some(verdict);
-        Ok(known)
+        Ok(trusted)
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
@@ -86,25 +88,17 @@ impl Session {
         hosts: KnownHosts,
         deadline: Deadline,
     ) -> Result<Self, Error> {
-        let order = algorithms::host_keys(&hosts.kinds());
-        let host_keys = order
-            .iter()
-            .filter_map(|name| Algorithm::from_str(name).ok())
-            .collect::<Vec<_>>();
+        let preferred = preferred::preferred(&hosts, &job.node.options.algorithms)
+            .map_err(|list| job.none_known(&list))?;
         let config = client::Config {
             client_id: SshId::Standard(Cow::Borrowed("SSH-2.0-mtk")),
-            preferred: Preferred {
-                key: Cow::Owned(host_keys),
-                // Tokens do not compress, and compressing secrets beside known text tells something about them.
-                compression: Cow::Borrowed(&[compression::NONE]),
-                ..Preferred::DEFAULT
-            },
+            preferred,
             inactivity_timeout: Some(job.limits.total),
             ..client::Config::default()
         };
         let facts = Arc::new(Mutex::new(Facts::default()));
         let client = Client {
-            hosts,
+            hosts: Arc::new(hosts),
             facts: Arc::clone(&facts),
         };
         let connecting = client::connect_stream(Arc::new(config), link.stream, client);
@@ -112,13 +106,16 @@ impl Session {
             .bound(job.host(), Stage::KeyExchange, connecting)
             .await?
             .map_err(|error| match lock(&facts).verdict.take() {
-                Some(Verdict::Known { .. }) | None => broken(job, Stage::KeyExchange, &error),
-                Some(verdict) => job.not_trusted(verdict),
+                Some(verdict) if !verdict.is_trusted() => job.not_trusted(verdict),
+                _ => broken(job, Stage::KeyExchange, &error),
             })?;
+        let verdict = lock(&facts).verdict.take();
+        let host_key = verdict.map(|verdict| job.trust(verdict)).transpose()?;
         Ok(Self {
             handle,
             facts,
             server: link.server,
+            host_key,
             _cut: link.cut,
         })
     }
@@ -164,7 +161,13 @@ impl Session {
     ) -> Result<(), Error> {
         let target = kerberos::Target::HostBased {
             service: "host".to_owned(),
-            host: job.node.host.clone(),
+            host: job
+                .node
+                .options
+                .gssapi_server
+                .as_ref()
+                .unwrap_or(&job.node.host)
+                .clone(),
         };
         let mut authenticator = Authenticator {
             ticket,
@@ -204,10 +207,11 @@ impl Session {
         let mut sftp = deadline.bound(job.host(), Stage::Sftp, self.sftp(job)).await??;
         let files = work(&mut sftp, job).await;
         drop(sftp);
-        let server = self.server.clone();
+        let (server, host_key) = (self.server.clone(), self.host_key.clone());
         self.end().await;
         Ok(Report {
             files,
+            host_key,
             method,
             transport: Transport::Russh,
             server,
