@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::{
-    bed::{Cache, Control, Layout, htvault, nodes, pool},
+    bed::{Cache, Control, Layout, htvault, issuer, nodes, pool},
     site::{REALM, Service},
 };
 
@@ -107,6 +107,32 @@ impl TestBed {
         let credkey = format!("{account}/managedtokens/mtk.mtk.test");
         htvault::forget(&self.layout, issuer, role, &credkey).unwrap();
         Mend::by(move || htvault::onboard(&self.layout, issuer, role, account, &credkey).unwrap())
+    }
+
+    /// A policy without leave for principals with a slash, until the guard is dropped.
+    pub fn without_slashes(&'static self, issuer: &'static str, role: &'static str) -> impl Drop {
+        htvault::allow_slashes(&self.layout, issuer, role, false).unwrap();
+        Mend::by(move || htvault::allow_slashes(&self.layout, issuer, role, true).unwrap())
+    }
+
+    /// An account whose `.k5login` on a node is away until the guard is dropped.
+    pub fn without_k5login(&self, node: &str, account: &str) -> impl Drop {
+        let file = nodes::root_of(&self.layout, node).join(format!("home/{account}/.k5login"));
+        let aside = file.with_extension("aside");
+        std::fs::rename(&file, &aside).unwrap();
+        Mend::by(move || std::fs::rename(&aside, &file).unwrap())
+    }
+
+    /// Plays the person in front of the browser.
+    pub fn consent(&self, address: &str, account: &str) {
+        issuer::consent(address, account).unwrap();
+    }
+
+    /// Turns a switch of the issuer until the guard is dropped.
+    pub fn issuer_with(&'static self, switch: &'static str, to: Value) -> impl Drop {
+        let before = issuer::stats().unwrap()["cfg"][switch].clone();
+        self.control.issuer_config(json!({ switch: to })).unwrap();
+        Mend::by(move || drop(self.control.issuer_config(json!({ switch: before })).unwrap()))
     }
 
     fn kadmin(&self, query: &str) {

@@ -6,9 +6,11 @@
 mod bed;
 mod command_line;
 mod consumers;
+mod doctor;
 mod failures;
 mod identity;
 mod mtk;
+mod onboarding;
 mod secrets;
 mod ssh_backends;
 mod ssh_host_keys;

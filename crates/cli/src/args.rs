@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// How long everything still lives, from what is remembered alone.
     Status(StatusArgs),
+    /// Let a person agree, in a browser, to a robot reading bearer tokens.
+    Onboard(crate::commands::onboard::Args),
+    /// Try every hop of a service, and say what to do about each that fails.
+    Doctor(crate::commands::doctor::Args),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -26,6 +26,13 @@ pub(crate) fn load_quietly(cli: &Cli) -> Result<(Site, Vec<Finding>), Problem> {
     Ok((loaded.site, findings))
 }
 
+/// The one service a command is about.
+pub(crate) fn service<'a>(site: &'a Site, name: &str) -> Result<&'a config::Service, Problem> {
+    pipeline::one_service(site, name)
+        .with_context(|| site.path.display().to_string())
+        .map_err(Problem::usage)
+}
+
 /// Where the state lies: the command line, then the configuration, then the default.
 pub(crate) fn state_dir(cli: &Cli, site: &Site) -> PathBuf {
     cli.state_dir

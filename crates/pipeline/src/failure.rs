@@ -29,6 +29,10 @@ pub enum Stage {
     Child,
     /// Placing files on a node.
     Push,
+    /// Waiting for a person to agree to the robot.
+    Consent,
+    /// Taking back what a robot was given.
+    Revoke,
     /// Writing down what happened.
     State,
 }

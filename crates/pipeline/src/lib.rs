@@ -6,23 +6,28 @@
 //!
 //! Left to others: protocols (the client crates), reading the configuration, printing, exit codes.
 
+mod doctor;
 mod failure;
 mod ledger;
+mod onboard;
 pub mod plan;
 mod report;
 mod retry;
+mod robot;
 mod run;
 mod selection;
 mod status;
 mod stop;
 mod words;
 
+pub use doctor::{Check, Diagnosis, Health, Hop, doctor};
 pub use failure::{Failure, Stage};
 pub use ledger::{NoProgress, Progress};
+pub use onboard::{Audience, Invitation, Onboarded, onboard};
 pub use report::{Edge, Outcome, Report, ServiceReport, Target, Traffic};
 pub use retry::Budget;
 pub use run::{CannotRun, Request, What, run};
-pub use selection::Selection;
+pub use selection::{NoService, Selection, one_service};
 pub use status::{Life, ServiceStatus, Status, StatusEdge, status};
 pub use stop::{GRACE, Stop, Stopper, pair as stop_pair};
 pub use vault_client::Standing as VaultStanding;

@@ -90,6 +90,64 @@ impl Selection {
     }
 }
 
+/// Why a name does not mean one service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoService {
+    /// No service goes by it.
+    #[error("there is no service {name}")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// It goes by it, but cannot be set up.
+    #[error("{name} cannot be set up: {reason}")]
+    Broken {
+        /// The name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Several share it as their name at HTCondor.
+    #[error("{name} is the name at HTCondor of several services: say which of {} is meant", .which.join(", "))]
+    Several {
+        /// The name.
+        name: String,
+        /// The services, as configured.
+        which: Vec<String>,
+    },
+}
+
+/// The one service of this name: `experiment_role` as configured, else the name at HTCondor if no two share it.
+///
+/// # Errors
+/// [`NoService`].
+pub fn one_service<'a>(site: &'a config::Site, name: &str) -> Result<&'a Service, NoService> {
+    let name_owned = || name.to_owned();
+    if let Some(service) = site.services.iter().find(|s| s.id.to_string() == name) {
+        return Ok(service);
+    }
+    if let Some(broken) = site.broken.iter().find(|b| b.id.to_string() == name) {
+        return Err(NoService::Broken {
+            name: name_owned(),
+            reason: broken.reason.clone(),
+        });
+    }
+    let named: Vec<&Service> = site
+        .services
+        .iter()
+        .filter(|s| s.name.to_string() == name)
+        .collect();
+    match named.as_slice() {
+        [] => Err(NoService::Unknown { name: name_owned() }),
+        [service] => Ok(service),
+        several => Err(NoService::Several {
+            name: name_owned(),
+            which: several.iter().map(|s| s.id.to_string()).collect(),
+        }),
+    }
+}
+
 fn any(list: &[String], name: &str) -> bool {
     list.is_empty() || list.iter().any(|x| x == name)
 }

@@ -1,5 +1,4 @@
 //! Who agreed to a robot, as it is remembered.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use state::State;
 

@@ -2,5 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod credd;
+pub(crate) mod doctor;
+pub(crate) mod onboard;
 pub(crate) mod run;
 pub(crate) mod status;

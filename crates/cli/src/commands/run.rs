@@ -70,7 +70,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     })
 }
 
-async fn open(dir: &std::path::Path) -> Result<State, Problem> {
+pub(crate) async fn open(dir: &std::path::Path) -> Result<State, Problem> {
     let (state, opened) = State::open(dir)
         .await
         .with_context(|| format!("the state in {} cannot be used", dir.display()))
@@ -84,7 +84,7 @@ async fn open(dir: &std::path::Path) -> Result<State, Problem> {
     Ok(state)
 }
 
-fn lock(dir: &std::path::Path) -> Result<state::Lock, Problem> {
+pub(crate) fn lock(dir: &std::path::Path) -> Result<state::Lock, Problem> {
     state::lock(dir, Timestamp::now()).map_err(|e| {
         let exit = if matches!(e, state::LockError::Held(_)) {
             Exit::Locked

@@ -11,6 +11,13 @@ pub(crate) fn data(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
+/// A line for programs that read along, out at once.
+pub(crate) fn event(value: &serde_json::Value) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{value}");
+    let _ = out.flush();
+}
+
 /// Something a person should know.
 pub(crate) fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "mtk: warning: {text}");

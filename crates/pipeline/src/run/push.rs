@@ -211,7 +211,7 @@ fn remembered(world: &World, node: &str, item: &Item) -> bool {
 }
 
 /// How the account is reached on the node. Without a ticket a key may still do.
-async fn address(world: &World, node: &str, service: &Service) -> Node {
+pub(crate) async fn address(world: &World, node: &str, service: &Service) -> Node {
     let ssh = &service.ssh;
     let kerberos = match ssh.transport {
         config::Transport::Libssh2 => None,
@@ -310,7 +310,7 @@ async fn settle(
     );
 }
 
-fn difference(d: distribute::Difference) -> &'static str {
+pub(crate) fn difference(d: distribute::Difference) -> &'static str {
     use distribute::Difference;
     match d {
         Difference::Missing => "not there",

@@ -1,0 +1,229 @@
+//! A person agrees once, in a browser, and a robot can read bearer tokens from then on.
+//!
+//! Nothing that comes from the person stays: the login token is exchanged before anything is stored (it shows the
+//! refresh token to whoever holds it), and given back at the end. What is proven at the end is the robot's own way:
+//! its keytab, its login, its bearer token.
+
+use std::{sync::Arc, time::Duration};
+
+use config::{Service, Site};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use state::{Consent, State};
+use vault_client::{Client, Error, Flow, Mode, OidcError, OidcLogin};
+
+use crate::{
+    CannotRun, NoProgress, Request, Selection, What,
+    failure::{Failure, Stage},
+    ledger::Ledger,
+    robot::Robot,
+    run::{World, service_key},
+    stop::Stop,
+};
+
+/// The life of the child that stores the refresh token: longer than any issuer takes.
+const CHILD: SignedDuration = SignedDuration::from_mins(10);
+
+/// What a person is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Invitation {
+    /// The service, as configured.
+    pub service: String,
+    /// The robot's secret in Vault.
+    pub credkey: String,
+    /// The address to open in a browser.
+    pub address: String,
+    /// The code that stands there or is to be typed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Whether the browser must be able to reach Vault itself.
+    pub browser_goes_to_vault: bool,
+    /// How long we wait, in seconds.
+    pub seconds: u64,
+    /// What the robot's bearer tokens must carry afterwards.
+    pub scopes: Vec<String>,
+}
+
+/// Who is told how it goes.
+pub trait Audience: Send {
+    /// Somebody is to open an address.
+    fn invite(&mut self, invitation: &Invitation);
+    /// Somebody did, and agreed.
+    fn agreed(&mut self, _person: &str) {}
+    /// The refresh token lies in Vault.
+    fn stored(&mut self) {}
+}
+
+/// What came of it: the refresh token is stored, and the robot has read a bearer token by itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct Onboarded {
+    /// The service, as configured.
+    pub service: String,
+    /// The robot's account.
+    pub account: String,
+    /// The robot's principal.
+    pub principal: String,
+    /// The Vault server.
+    pub vault: String,
+    /// The robot's secret in Vault.
+    pub credkey: String,
+    /// Who agreed, in Vault's words.
+    pub person: String,
+    /// When.
+    pub at: Timestamp,
+    /// Until when consents last, if the configuration says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Scopes and groups of the bearer token that was read.
+    pub granted: Vec<String>,
+    /// What the role should have given it and did not.
+    pub missing: Vec<String>,
+    /// When that bearer token ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer_expires: Option<Timestamp>,
+    /// Whether it could be written down who agreed and when.
+    pub recorded: bool,
+}
+
+/// Asks a person to agree to the robot of `service`, waits up to `patience`, stores what comes of it, and proves it.
+///
+/// The robot's own half is tried first: nobody is asked to open a browser for a robot that cannot log in.
+///
+/// # Errors
+/// The [`Failure`] that ended it, with what to do. Before [`Audience::stored`] nothing was changed in Vault, except
+/// after a failure of kind `timeout` or `interrupted` at the stage of consent, where the server may have stored it.
+pub async fn onboard(
+    site: &Site,
+    state: State,
+    service: &Service,
+    patience: Duration,
+    audience: &mut dyn Audience,
+    stop: Stop,
+) -> Result<Onboarded, Failure> {
+    let world = bystander(site, state, stop)
+        .await
+        .map_err(|error| cannot(&error))?;
+    let key = service_key(service);
+    let vault = world.vault(&service.vault_server)?;
+    let robot = Robot::new(&world, service, vault.clone());
+    let ticket = world.tickets.of(service).await?;
+    let path = robot.path()?;
+    let name = &service.name;
+    vault
+        .probe_kerberos(name.issuer(), name.role())
+        .await
+        .map_err(|e| Failure::new(Stage::Login, service.vault_server.clone(), &e, e.retryable()))?;
+
+    let failed = |error: OidcError| refused(service, &error);
+    let mut flow = vault
+        .oidc_start(name.issuer(), name.role())
+        .await
+        .map_err(failed)?;
+    audience.invite(&invitation(service, &flow, patience));
+    let login = tokio::select! {
+        login = vault.oidc_wait(&mut flow, patience) => login.map_err(failed)?,
+        () = world.stop.wait() => return Err(stopped(service)),
+    };
+    audience.agreed(&login.person);
+    let at = Timestamp::now();
+    let stored = vault.store_refresh_token(&login, &path, CHILD).await;
+    give_back(&vault, &login, service).await;
+    stored.map_err(failed)?;
+    audience.stored();
+
+    let bearer = robot.prove(&ticket).await?;
+    let claims = bearer.token.claims().unwrap_or_default();
+    let wanted = service.scopes.iter().map(String::as_str);
+    let missing: Vec<String> = claims.missing(wanted).into_iter().map(str::to_owned).collect();
+    let mut granted: Vec<String> = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
+    for group in claims.groups.iter().map(|group| format!("wlcg.groups:{group}")) {
+        if !granted.contains(&group) {
+            granted.push(group);
+        }
+    }
+    let expires = site.consent_lifetime.and_then(|life| at.checked_add(life).ok());
+    let consent = Consent {
+        service: key,
+        person: login.person.clone(),
+        at,
+        expires,
+        granted: granted.clone(),
+        missing: missing.clone(),
+    };
+    // a row of its own that no run reads: it needs no lock
+    let recorded = world.state.record_consent(&consent).await;
+    let written = recorded.is_ok();
+    world.remember(recorded);
+    Ok(Onboarded {
+        service: service.id.to_string(),
+        account: service.account.clone(),
+        principal: service.principal.to_string(),
+        vault: service.vault_server.clone(),
+        credkey: service.credkey.clone(),
+        person: login.person.clone(),
+        at,
+        expires,
+        granted,
+        missing,
+        bearer_expires: bearer.expires,
+        recorded: written,
+    })
+}
+
+/// A world without a run: clients, limits and deadlines of the site.
+pub(crate) async fn bystander(site: &Site, state: State, stop: Stop) -> Result<World, CannotRun> {
+    let request = Request {
+        what: What::Run,
+        selection: Selection::default(),
+        verify: true,
+        dry_run: false,
+    };
+    let ledger = Ledger::new(Vec::new(), Arc::new(NoProgress));
+    World::new(site, state, request, ledger, stop).await
+}
+
+pub(crate) fn cannot(error: &CannotRun) -> Failure {
+    Failure::new(Stage::Configuration, "this host", error, false)
+}
+
+fn invitation(service: &Service, flow: &Flow, patience: Duration) -> Invitation {
+    Invitation {
+        service: service.id.to_string(),
+        credkey: service.credkey.clone(),
+        address: flow.address().to_owned(),
+        code: flow.code(),
+        browser_goes_to_vault: flow.mode() == Mode::Direct,
+        seconds: patience.as_secs(),
+        scopes: service.scopes.clone(),
+    }
+}
+
+/// The login of the person goes, and its child with it: neither is needed any more, and the first shows the refresh
+/// token to whoever has it.
+async fn give_back(vault: &Client, login: &OidcLogin, service: &Service) {
+    if let Err(error) = vault.revoke_self(&login.token).await {
+        tracing::warn!(service = %service.id, accessor = login.accessor, %error,
+            "the login of the person was not revoked; it ends by itself");
+    }
+}
+
+fn refused(service: &Service, error: &OidcError) -> Failure {
+    let server = service.vault_server.clone();
+    match error {
+        OidcError::Vault(inner) => {
+            let mut failure = Failure::new(Stage::Consent, server, inner, inner.retryable());
+            if matches!(inner, Error::Timeout { .. } | Error::Interrupted { .. }) {
+                failure
+                    .text
+                    .push_str("; whether it was stored is not known: `mtk doctor` tells");
+            }
+            failure
+        }
+        other => Failure::new(Stage::Consent, server, other, false),
+    }
+}
+
+fn stopped(service: &Service) -> Failure {
+    let text = "told to stop while nobody had agreed yet: nothing was changed";
+    Failure::text(Stage::Consent, "stopped", service.vault_server.clone(), text)
+}

@@ -1,0 +1,84 @@
+//! One robot's own way through Vault, a step at a time, for those who look at each step: onboarding, the doctor, revocation.
+
+use config::Service;
+use jiff::Timestamp;
+use kerberos::{Mech, Target, Ticket};
+use vault_client::{Bearer, Client, Login, SecretPath};
+
+use crate::{
+    failure::{Failure, Stage},
+    run::World,
+};
+
+/// Lower than any bearer token's life: the proof asks for a token, not for a new one.
+const PROOF_SECONDS: u32 = 60;
+
+/// A service's robot at its Vault server.
+pub(crate) struct Robot<'a> {
+    world: &'a World,
+    service: &'a Service,
+    vault: Client,
+}
+
+impl<'a> Robot<'a> {
+    pub(crate) fn new(world: &'a World, service: &'a Service, vault: Client) -> Self {
+        Self {
+            world,
+            service,
+            vault,
+        }
+    }
+
+    /// Where its refresh token lies.
+    pub(crate) fn path(&self) -> Result<SecretPath, Failure> {
+        let name = &self.service.name;
+        SecretPath::new(name.issuer(), &self.service.credkey, name.role())
+            .map_err(|e| Failure::new(Stage::Configuration, self.service.id.to_string(), &e, false))
+    }
+
+    /// Logs in once.
+    pub(crate) async fn log_in(&self, ticket: &Ticket) -> Result<Login, Failure> {
+        let principal = &self.service.principal;
+        let kdc = || format!("KDC of {}", principal.realm());
+        let target = Target::Principal(self.vault.kerberos_target());
+        let begin = self.world.gss.begin(ticket, &target, Mech::Krb5, false);
+        let deadline = self.world.kerberos_deadline;
+        let begun = tokio::time::timeout(deadline, begin).await.map_err(|_| {
+            let text = format!("no answer within {} s", deadline.as_secs());
+            Failure::text(Stage::Ticket, "kdc-silent", kdc(), text)
+        })?;
+        let (_, ap_req) = begun.map_err(|e| Failure::new(Stage::Ticket, kdc(), &e, e.retryable()))?;
+        let (issuer, role) = (self.service.name.issuer(), self.service.name.role());
+        self.vault
+            .login_kerberos(issuer, role, &ap_req, principal, Timestamp::now())
+            .await
+            .map_err(|e| self.failed(Stage::Login, &e))
+    }
+
+    /// Reads the bearer token with a login.
+    pub(crate) async fn read(&self, login: &Login) -> Result<Bearer, Failure> {
+        self.vault
+            .bearer(&login.token, &self.path()?, PROOF_SECONDS)
+            .await
+            .map_err(|e| self.failed(Stage::Proof, &e))
+    }
+
+    /// Gives a login back that nobody needs any more, and everything below it.
+    pub(crate) async fn give_back(&self, login: &Login) {
+        if let Err(error) = self.vault.revoke_self(&login.token).await {
+            tracing::warn!(service = %self.service.id, %error, "a login that is no longer needed was not revoked");
+        }
+    }
+
+    /// A login with the ticket, a bearer token with that. The login is given back.
+    pub(crate) async fn prove(&self, ticket: &Ticket) -> Result<Bearer, Failure> {
+        let login = self.log_in(ticket).await?;
+        let bearer = self.read(&login).await;
+        self.give_back(&login).await;
+        bearer
+    }
+
+    pub(crate) fn failed(&self, stage: Stage, error: &vault_client::Error) -> Failure {
+        Failure::new(stage, self.service.vault_server.clone(), error, error.retryable())
+    }
+}
