@@ -249,9 +249,20 @@ impl Pool {
     }
 }
 
+/// A name as daemons have them: printable ASCII without blanks. Names end up in logs, on terminals and in Kerberos
+/// principals, and whoever advertises an ad chooses them; an ad with another name is left out.
+fn word<'a>(ad: &'a Ad, attribute: &str) -> Option<&'a str> {
+    let text = ad.text(attribute)?;
+    let good = !text.is_empty() && text.len() <= 512 && text.bytes().all(|b| b.is_ascii_graphic());
+    if !good {
+        tracing::warn!(attribute, text = ?text.chars().take(80).collect::<String>(), "an ad's name is none, it is left out");
+    }
+    good.then_some(text)
+}
+
 fn schedd(ad: &Ad) -> Option<Schedd> {
-    let name = ad.text("Name")?.to_owned();
-    let machine = ad.text("Machine").unwrap_or(&name).to_owned();
+    let name = word(ad, "Name")?.to_owned();
+    let machine = word(ad, "Machine").unwrap_or(&name).to_owned();
     let version = ad.text("CondorVersion").map(str::to_owned);
     let own: Option<Sinful> = ad.text("CredDIpAddr").and_then(|text| text.parse().ok());
     let credd = own.map(|sinful| CreddAddress::new(name.clone(), Some(machine.clone()), sinful));
@@ -264,13 +275,13 @@ fn schedd(ad: &Ad) -> Option<Schedd> {
 }
 
 fn credd(ad: &Ad) -> Option<CreddAddress> {
-    let name = ad.text("Name")?.to_owned();
+    let name = word(ad, "Name")?.to_owned();
     let sinful = ["CredDIpAddr", "MyAddress"]
         .into_iter()
         .find_map(|key| ad.text(key)?.parse().ok())?;
     Some(CreddAddress::new(
         name,
-        ad.text("Machine").map(str::to_owned),
+        word(ad, "Machine").map(str::to_owned),
         sinful,
     ))
 }

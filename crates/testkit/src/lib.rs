@@ -5,7 +5,11 @@
 
 pub mod bed;
 pub mod consumers;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod http;
+#[cfg(feature = "hostile")]
+pub mod oracles;
 pub mod pip;
 pub mod prerequisites;
 pub mod site;

@@ -290,7 +290,10 @@ mod tests {
         bytes.extend(b"A=\0".repeat(1_000_000));
         bytes.extend([0, 0]);
         let error = Ad::decode(&mut Reader::new(Mode::Plain, &bytes), Limits::GENERAL).unwrap_err();
-        assert!(matches!(error, Malformed::TooLong { what: "an ad", .. }), "{error:?}");
+        assert!(
+            matches!(error, Malformed::TooLong { what: "an ad", .. }),
+            "{error:?}"
+        );
     }
 
     #[test]

@@ -144,15 +144,16 @@ impl Query {
 pub struct Limits {
     /// Ads.
     pub ads: usize,
-    /// Bytes on the wire, without framing.
+    /// Bytes on the wire, without framing; an attribute counts
+    /// [`PER_EXPRESSION`](classad::Limits::PER_EXPRESSION) more, so that this bounds what keeping the ads takes.
     pub bytes: usize,
 }
 
 impl Limits {
-    /// 20 000 ads, 128 MiB. The largest pools have some hundred schedds.
+    /// 20 000 ads, 64 MiB. The largest pools have some hundred schedds.
     pub const DEFAULT: Limits = Limits {
         ads: 20_000,
-        bytes: 128 * 1024 * 1024,
+        bytes: 64 * 1024 * 1024,
     };
 }
 
@@ -203,12 +204,9 @@ impl Answer {
         self.ended
     }
 
-    /// The ads that `chunk` completes.
-    ///
-    /// # Errors
-    /// [`Malformed`], after which the connection is of no use.
-    pub fn receive(&mut self, chunk: &Chunk) -> Result<Vec<Ad>, Malformed> {
-        self.bytes += chunk.bytes.len();
+    /// Counts what an answer takes: bytes, and for every attribute what keeping it takes besides.
+    fn count(&mut self, bytes: usize) -> Result<(), Malformed> {
+        self.bytes += bytes;
         if self.bytes > self.limits.bytes {
             let (got, limit) = (self.bytes as u64, self.limits.bytes as u64);
             return Err(Malformed::TooLong {
@@ -217,6 +215,15 @@ impl Answer {
                 limit,
             });
         }
+        Ok(())
+    }
+
+    /// The ads that `chunk` completes.
+    ///
+    /// # Errors
+    /// [`Malformed`], after which the connection is of no use.
+    pub fn receive(&mut self, chunk: &Chunk) -> Result<Vec<Ad>, Malformed> {
+        self.count(chunk.bytes.len())?;
         self.buffer.extend_from_slice(&chunk.bytes);
         let mut ads = Vec::new();
         if !chunk.last && self.buffer.len() < self.look_at {
@@ -226,13 +233,18 @@ impl Answer {
         while !self.ended {
             let mut reader = Reader::new(self.mode, self.buffer.get(used..).unwrap_or_default());
             let before = reader.remaining();
-            match next(&mut reader) {
-                Ok(Some(ad)) => ads.push(ad),
+            let read = next(&mut reader);
+            let step = before - reader.remaining();
+            match read {
+                Ok(Some(ad)) => {
+                    self.count(ad.len() * classad::Limits::PER_EXPRESSION)?;
+                    ads.push(ad);
+                }
                 Ok(None) => self.ended = true,
                 Err(Malformed::Truncated { .. }) if !chunk.last => break,
                 Err(error) => return Err(error),
             }
-            used += before - reader.remaining();
+            used += step;
         }
         self.buffer.drain(..used);
         self.look_at = self.buffer.len().saturating_mul(2);
