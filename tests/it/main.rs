@@ -6,12 +6,15 @@
 mod bed;
 mod command_line;
 mod consumers;
+mod doctor;
 mod failures;
 mod fuzz_regressions;
 mod hostile_condor;
 mod identity;
 mod mtk;
+mod onboarding;
 mod secrets;
 mod ssh_backends;
+mod ssh_host_keys;
 mod sshd;
 mod whole_way;
