@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 use testkit::{
-    bed::{Bed, Cache, Owner, parts::Parts},
+    bed::{Bed, Cache, Owner, parts::Parts, pool_sid},
     prerequisites::{self, For},
     tools,
 };
@@ -46,7 +46,10 @@ fn all(steps: &mut Steps) -> Result<()> {
     // The parts of the test bed come from registries, mostly; the compiler has work of its own meanwhile.
     let parts = {
         let cache = cache.clone();
-        std::thread::spawn(move || Parts::make(&cache, &say::people))
+        std::thread::spawn(move || {
+            let parts = Parts::make(&cache, &say::people)?;
+            pool_sid::prepare(&cache).map(|_| parts)
+        })
     };
     steps.step("formatting", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
     steps.step("lints", || {
@@ -103,6 +106,10 @@ fn integration(steps: &mut Steps, filter: &[String]) -> Result<()> {
             &say::people,
         )
     })?;
+    // only the tests of credds want it
+    if filter.is_empty() || filter.iter().any(|name| "credd_commands".contains(name.as_str())) {
+        steps.step("second pool up", || bed.add_second_pool(&say::people))?;
+    }
     let result = steps.step("integration tests", || {
         // One after another: some of them break a server.
         run(bed.command(&tests)?.arg("--test-threads=1").args(filter))

@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use testkit::bed::control::Request;
 use testkit::bed::servers::State;
 use testkit::bed::{Bed, Cache, Control, Layout, Owner, inside};
@@ -28,7 +28,11 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Bring it up, or put right what is stopped in one that is up
-    Up,
+    Up {
+        /// Add what is not there by default: `sid`, a second pool with HTCondor 25 of Debian sid
+        #[arg(long, value_enum, value_name = "PART")]
+        with: Vec<Extra>,
+    },
     /// End it
     Down,
     /// What each server is doing
@@ -58,6 +62,13 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
+}
+
+/// What a bed has only when it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Extra {
+    /// A second pool.
+    Sid,
 }
 
 #[derive(Debug, Subcommand)]
@@ -188,7 +199,7 @@ impl Switch {
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let name = arguments.name.as_str();
     match arguments.action {
-        Action::Up => up(name),
+        Action::Up { with } => up(name, &with),
         Action::Down => {
             let was = Bed::down(name)?;
             say::people(if was { "down" } else { "was not up" });
@@ -204,8 +215,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-fn up(name: &str) -> Result<ExitCode> {
+fn up(name: &str, with: &[Extra]) -> Result<ExitCode> {
     let bed = Bed::up(name, Owner::Nobody, &say::people)?;
+    if with.contains(&Extra::Sid) {
+        bed.add_second_pool(&say::people)?;
+    }
     say::people(&format!(
         "the test bed {name} is up: {}",
         bed.layout().dir.display()

@@ -54,6 +54,9 @@ pub const ACCESS_POINTS: [Host; 3] = [
     host("ap2", "ap2.mtk.test", [1, 102], 9618),
     host("ap3", "ap3.mtk.test", [1, 103], 9618),
 ];
+/// The second pool, of a newer HTCondor: all daemons of an access point, and a collector of their own. Only there when a
+/// bed is brought up with it.
+pub const SECOND_POOL: Host = host("ap25", "ap25.mtk.test", [1, 125], 9618);
 /// The node that takes only gssapi-with-mic.
 pub const GSS_NODE: Host = host("gss", "gss.mtk.test", [2, 1], 22);
 /// The node that takes only public keys.

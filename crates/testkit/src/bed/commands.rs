@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::control::{LONGEST, Reply, Request, short};
 use super::layout::Layout;
 use super::servers::Servers;
-use super::{htvault, issuer, kdc, ldap, nodes, pool, vault};
-use crate::site::{ACCESS_POINTS, COLLECTOR, ISSUER, KDC, LDAP, NODES, VAULT};
+use super::{htvault, issuer, kdc, ldap, nodes, pool, pool_sid, vault};
+use crate::site::{ACCESS_POINTS, COLLECTOR, ISSUER, KDC, LDAP, NODES, SECOND_POOL, VAULT};
 
 /// Opens the bed's socket.
 pub(super) fn listen(layout: &Layout) -> Result<UnixListener> {
@@ -88,6 +88,7 @@ fn perform(layout: &Layout, servers: &Servers, request: Request) -> Result<Value
         Request::Revoke { account } => issuer::revoke(&account),
         Request::Consent { url, account } => issuer::consent(&url, &account),
         Request::Vault { method, path, body } => vault::call(layout, &method, &path, body.as_ref()),
+        Request::SecondPool { root } => pool_sid::start(layout, servers, &root).map(nothing),
         Request::AddPrincipal { principal, keytab } => {
             kdc::add(layout, &[(keytab.clone(), principal)])?;
             Ok(json!(layout.keytab(&keytab)))
@@ -112,6 +113,7 @@ fn start(layout: &Layout, servers: &Servers, server: &str) -> Result<()> {
         name if name == COLLECTOR.server || ACCESS_POINTS.iter().any(|ap| ap.server == name) => {
             pool::server_ready(layout, name)
         }
+        name if name == SECOND_POOL.server => pool_sid::ready(layout),
         _ => Ok(()),
     }
 }

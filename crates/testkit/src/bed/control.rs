@@ -129,6 +129,11 @@ pub enum Request {
         /// The body, or `null`.
         body: Option<Value>,
     },
+    /// Starts the second pool, if it is not there yet, and waits until it can be used.
+    SecondPool {
+        /// Its Debian root, from [`super::pool_sid::prepare`].
+        root: PathBuf,
+    },
     /// Adds a principal with a random key and writes `<bed>/keytabs/<keytab>.keytab`.
     AddPrincipal {
         /// The principal, with or without the realm.

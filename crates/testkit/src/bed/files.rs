@@ -11,7 +11,7 @@ use crate::site::{self, Account, DOMAIN, KDC, REALM, SERVICES};
 /// The hosts file: no DNS answers in a bed, so every name is here, the bed's own host name among them.
 pub fn hosts() -> String {
     let mut text = format!("127.0.0.1 localhost\n127.0.0.1 {host} mtk\n", host = site::HOST);
-    for host in site::hosts() {
+    for host in site::hosts().chain([site::SECOND_POOL]) {
         let _infallible = writeln!(text, "{} {} {}", host.address, host.name, host.server);
     }
     text
@@ -134,7 +134,7 @@ mod tests {
         assert!(hosts.contains("127.0.0.1 mtk.mtk.test mtk\n"));
         assert!(hosts.contains("127.0.1.13 vault.mtk.test vault\n"));
         assert!(hosts.contains("127.0.2.3 both.mtk.test both\n"));
-        assert_eq!(hosts.lines().count(), 2 + site::hosts().count());
+        assert_eq!(hosts.lines().count(), 3 + site::hosts().count());
     }
 
     #[test]

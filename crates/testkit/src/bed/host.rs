@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cache::{self, Cache};
-use super::control::Control;
+use super::control::{Control, Request};
 use super::layout::Layout;
 use super::parts::Parts;
-use super::{process, servers};
+use super::{pool_sid, process, servers};
 use crate::prerequisites::{self, For};
 
 /// How long the servers may take to be ready.
@@ -247,6 +247,22 @@ impl Bed {
             .args(["testbed", "__inside", "enter"]);
         command.arg(&self.layout.dir).arg(cwd).arg(program);
         Ok(command)
+    }
+
+    /// Adds the second pool, of a newer HTCondor, and waits until it can be used: 35 s for its root the first time, then 5 s.
+    ///
+    /// # Errors
+    /// Debian sid has another version by now; a package that cannot be had; a daemon that does not come up.
+    pub fn add_second_pool(&self, say: &(dyn Fn(&str) + Sync)) -> Result<()> {
+        let begin = Instant::now();
+        let root = pool_sid::prepare(&Cache::user()?)?;
+        self.control().ask(&Request::SecondPool { root })?;
+        say(&format!(
+            "second pool (HTCondor {}): {:.1} s",
+            pool_sid::VERSION,
+            begin.elapsed().as_secs_f64()
+        ));
+        Ok(())
     }
 
     /// What each server is doing.

@@ -21,6 +21,7 @@ pub mod ldap;
 pub mod nodes;
 pub mod parts;
 pub mod pool;
+pub mod pool_sid;
 pub mod process;
 pub mod root;
 pub mod servers;

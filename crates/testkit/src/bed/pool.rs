@@ -19,6 +19,10 @@ use crate::site::{self, ACCESS_POINTS, COLLECTOR, DOMAIN, Host, ISSUER_URL, ISSU
 const CONFIGURATION: &str = include_str!("../../servers/pool/condor.conf");
 const MAPFILE: &str = include_str!("../../servers/pool/mapfile");
 
+/// How clients may prove themselves to a credd: on the last access point as in most pools, elsewhere by all there is.
+const FEW_METHODS: &str = "KERBEROS, FS";
+const ALL_METHODS: &str = "KERBEROS, SCITOKENS, IDTOKENS, SSL, FS, CLAIMTOBE, ANONYMOUS";
+
 /// How long the pool may take from its start until every daemon is known to the collector; about 3 s on an idle machine.
 const READY: Duration = Duration::from_secs(60);
 
@@ -96,7 +100,7 @@ pub fn server_ready(layout: &Layout, server: &str) -> Result<()> {
     wait(|| missing_at(layout, &master))
 }
 
-fn wait(missing: impl Fn() -> Vec<String>) -> Result<()> {
+pub(super) fn wait(missing: impl Fn() -> Vec<String>) -> Result<()> {
     let end = Instant::now() + READY;
     loop {
         let missing = missing();
@@ -137,8 +141,11 @@ fn configuration(master: &Host) -> String {
         COLLECTOR => "MASTER COLLECTOR",
         _ => "MASTER SCHEDD CREDD CREDMON_OAUTH",
     };
+    let [.., last] = ACCESS_POINTS;
+    let methods = if *master == last { FEW_METHODS } else { ALL_METHODS };
     CONFIGURATION
         .replace("@DAEMONS@", daemons)
+        .replace("@METHODS@", methods)
         .replace("@NAME@", master.server)
         .replace("@HOST@", master.name)
         .replace("@ADDRESS@", &master.address.to_string())
@@ -173,7 +180,7 @@ fn prepare(layout: &Layout, master: &Host, user: u32, group: u32) -> Result<()> 
     write(&to, keytab, 0o600)
 }
 
-fn own_dir(dir: &Path, mode: u32, user: u32, group: u32) -> Result<()> {
+pub(super) fn own_dir(dir: &Path, mode: u32, user: u32, group: u32) -> Result<()> {
     fs::create_dir_all(dir)
         .and_then(|()| chown(dir, Some(user), Some(group)))
         // after the change of owner, which takes the set-group bit away
@@ -181,7 +188,7 @@ fn own_dir(dir: &Path, mode: u32, user: u32, group: u32) -> Result<()> {
         .with_context(|| format!("cannot make {}", dir.display()))
 }
 
-fn write(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+pub(super) fn write(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
     fs::write(path, content)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .with_context(|| format!("cannot write {}", path.display()))
@@ -194,7 +201,7 @@ fn condor_ids(root: &Path) -> Result<(u32, u32)> {
     ids(&text, "condor").with_context(|| format!("no account `condor` in {}", passwd.display()))
 }
 
-fn ids(passwd: &str, account: &str) -> Option<(u32, u32)> {
+pub(super) fn ids(passwd: &str, account: &str) -> Option<(u32, u32)> {
     let line = passwd
         .lines()
         .find(|line| line.split(':').next() == Some(account))?;
@@ -265,7 +272,7 @@ fn lacks(layout: &Layout, master: &Host, what: &str, log: &str) -> String {
     )
 }
 
-fn answers(host: &Host) -> bool {
+pub(super) fn answers(host: &Host) -> bool {
     let address = SocketAddr::from((host.address, host.port));
     TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
 }
@@ -285,7 +292,7 @@ mod tests {
 
     #[test]
     fn each_master_has_its_own_name_address_and_places() {
-        let [ap1, ap2, _] = ACCESS_POINTS.map(|ap| configuration(&ap));
+        let [ap1, ap2, ap3] = ACCESS_POINTS.map(|ap| configuration(&ap));
         for line in [
             "DAEMON_LIST = MASTER SCHEDD CREDD CREDMON_OAUTH",
             "NETWORK_INTERFACE = 127.0.1.101",
@@ -297,10 +304,15 @@ mod tests {
             "VAULT_CREDMON_PROVIDER_NAMES = dune mu2e nova",
             "ALLOW_WRITE = *@mtk.test",
             "ALLOW_DAEMON = condor@mtk.test, root@mtk.test",
+            "AUTH_SSL_SERVER_CERTFILE = /etc/condor/ap1.crt",
         ] {
             assert!(ap1.lines().any(|l| l == line), "no line {line:?}");
         }
         assert!(!ap2.contains("ap1") && ap2.contains("NETWORK_INTERFACE = 127.0.1.102"));
+        assert!(
+            ap2.contains("CLAIMTOBE")
+                && ap3.contains("\nCREDD.SEC_WRITE_AUTHENTICATION_METHODS = KERBEROS, FS\n")
+        );
         assert!(configuration(&COLLECTOR).contains("DAEMON_LIST = MASTER COLLECTOR\n"));
     }
 

@@ -19,7 +19,17 @@ mod mounts;
 pub(super) use mounts::{Tmpfs, bind, furnish, tmpfs};
 
 /// The Debian release of the root: the newest whose HTCondor is one that sites run (23.9).
-const SUITE: &str = "trixie";
+const SUITE: Suite = Suite {
+    name: "trixie",
+    has_updates: true,
+};
+
+/// A release of Debian.
+pub(super) struct Suite {
+    pub(super) name: &'static str,
+    /// Whether updates and security fixes come beside it, rather than in it.
+    pub(super) has_updates: bool,
+}
 
 /// Counts changes of this file that change the root without changing a list below.
 const RECIPE: &str = "2";
@@ -80,7 +90,7 @@ pub fn prepare(cache: &Cache) -> Result<PathBuf> {
     let packages = PACKAGES.join(",");
     let key = hash::key([
         ("recipe", RECIPE.as_bytes()),
-        ("suite", SUITE.as_bytes()),
+        ("suite", SUITE.name.as_bytes()),
         ("packages", packages.as_bytes()),
         ("htgettoken", HTGETTOKEN.as_bytes()),
         ("accounts", accounts.as_bytes()),
@@ -91,7 +101,7 @@ pub fn prepare(cache: &Cache) -> Result<PathBuf> {
         }
         // the root is a folder inside the part: nothing of ours lies in it
         let root = dir.join("root");
-        debootstrap(dir, &root, &packages)?;
+        debootstrap(dir, &root, &SUITE, &packages)?;
         add_accounts(&root, &accounts)?;
         install_htgettoken(dir, &root)?;
         fs::write(dir.join("versions"), versions(&root)?).context("cannot write the list of versions")?;
@@ -114,6 +124,17 @@ pub fn mount(layout: &Layout, base: &Path) -> Result<()> {
     // a short path without characters that mean something in overlayfs's options, wherever the cache lies
     bind(base, &base_of(layout))?;
     furnish(layout, &layout.root, &layout.run.join("root.layer"))
+}
+
+/// The same for another root than the bed's own, as `<run>/<name>`.
+///
+/// # Errors
+/// As [`mount`].
+pub(super) fn mount_another(layout: &Layout, base: &Path, name: &str) -> Result<PathBuf> {
+    let (short, target) = (layout.run.join(format!("{name}.base")), layout.run.join(name));
+    bind(base, &short)?;
+    mounts::furnish_over(layout, &short, &target, &layout.run.join(format!("{name}.layer")))?;
+    Ok(target)
 }
 
 fn base_of(layout: &Layout) -> PathBuf {
@@ -158,14 +179,15 @@ pub(super) fn accounts() -> Vec<Account> {
     all
 }
 
-fn passwd(accounts: &[Account]) -> String {
+pub(super) fn passwd(accounts: &[Account]) -> String {
     accounts
         .iter()
         .map(|Account { name, uid }| format!("{name}:x:{uid}:{GROUP}::/home/{name}:/bin/bash\n"))
         .collect()
 }
 
-fn debootstrap(dir: &Path, root: &Path, packages: &str) -> Result<()> {
+/// Installs `packages` of `suite` into the folder `root`, from the host's mirrors; `dir` takes files meanwhile.
+pub(super) fn debootstrap(dir: &Path, root: &Path, suite: &Suite, packages: &str) -> Result<()> {
     let mut command = Command::new("mmdebstrap");
     command
         .args(["--mode=root", "--variant=apt", "--format=directory"])
@@ -176,6 +198,11 @@ fn debootstrap(dir: &Path, root: &Path, packages: &str) -> Result<()> {
             "--dpkgopt=path-exclude=/usr/share/man/*",
         ])
         .args(["--dpkgopt=path-exclude=/usr/share/locale/*"]);
+    if !suite.has_updates {
+        // a release that moves every day says of itself that it is only good for days; a mirror may be behind. Its
+        // signature is checked all the same, and which version it has is told afterwards
+        command.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+    }
     let settings =
         apt_settings(&output(Command::new("apt-config").args(["dump", "Acquire"])).unwrap_or_default());
     if !settings.is_empty() {
@@ -183,7 +210,7 @@ fn debootstrap(dir: &Path, root: &Path, packages: &str) -> Result<()> {
         fs::write(&file, &settings).context("cannot write the apt settings")?;
         command.arg(format!("--aptopt={}", file.display()));
     }
-    command.arg(SUITE).arg(root);
+    command.arg(suite.name).arg(root);
     // a host that is no Debian, or never ran `apt-get update`, has no mirror to tell: mmdebstrap then takes its own
     let targets = output(Command::new("apt-get").args([
         "indextargets",
@@ -192,7 +219,7 @@ fn debootstrap(dir: &Path, root: &Path, packages: &str) -> Result<()> {
     ]))
     .unwrap_or_default();
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    command.args(sources(&targets, codename(&release), keyring()));
+    command.args(sources(suite, &targets, codename(&release), keyring()));
     run(&mut command)?;
     // the host's proxy is no business of the root
     let kept = root.join("etc/apt/apt.conf.d/99mmdebstrap");
@@ -223,8 +250,9 @@ fn codename(os_release: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// The lines of a sources.list for [`SUITE`], from the mirrors `apt-get indextargets` says the host uses for its own release.
-fn sources(targets: &str, codename: &str, keyring: Option<&str>) -> Vec<String> {
+/// The lines of a sources.list for `suite`, from the mirrors `apt-get indextargets` says the host uses for its own release.
+fn sources(suite: &Suite, targets: &str, codename: &str, keyring: Option<&str>) -> Vec<String> {
+    let name = suite.name;
     let mirror = |release: &str| {
         targets.lines().find_map(|line| {
             let mut words = line.split(' ');
@@ -237,10 +265,13 @@ fn sources(targets: &str, codename: &str, keyring: Option<&str>) -> Vec<String> 
         .unwrap_or_default();
     let mut lines = Vec::new();
     if let Some(uri) = mirror(codename).or_else(|| mirror("stable")) {
-        lines.push(format!("deb {signed}{uri} {SUITE} main"));
-        lines.push(format!("deb {signed}{uri} {SUITE}-updates main"));
+        lines.push(format!("deb {signed}{uri} {name} main"));
+        if !suite.has_updates {
+            return lines;
+        }
+        lines.push(format!("deb {signed}{uri} {name}-updates main"));
         let security = mirror(&format!("{codename}-security")).or_else(|| mirror("stable-security"));
-        lines.extend(security.map(|uri| format!("deb {signed}{uri} {SUITE}-security main")));
+        lines.extend(security.map(|uri| format!("deb {signed}{uri} {name}-security main")));
     }
     lines
 }
@@ -253,7 +284,7 @@ fn apt_settings(dump: &str) -> String {
         .collect()
 }
 
-fn add_accounts(root: &Path, passwd: &str) -> Result<()> {
+pub(super) fn add_accounts(root: &Path, passwd: &str) -> Result<()> {
     append(&root.join("etc/passwd"), passwd)?;
     let home = root.join("home");
     let mut shadow = String::new();
@@ -363,7 +394,7 @@ mod tests {
     #[test]
     fn the_mirrors_are_the_hosts() {
         assert_eq!(
-            sources(TARGETS, "bookworm", Some("/k.gpg")),
+            sources(&SUITE, TARGETS, "bookworm", Some("/k.gpg")),
             [
                 "deb [signed-by=/k.gpg] http://mirror.test/debian/ trixie main",
                 "deb [signed-by=/k.gpg] http://mirror.test/debian/ trixie-updates main",
@@ -371,13 +402,22 @@ mod tests {
             ]
         );
         let stable = TARGETS.replace("bookworm", "stable");
-        assert_eq!(sources(&stable, "trixie", None).len(), 3);
+        assert_eq!(sources(&SUITE, &stable, "trixie", None).len(), 3);
+        let rolling = Suite {
+            name: "sid",
+            has_updates: false,
+        };
+        assert_eq!(
+            sources(&rolling, TARGETS, "bookworm", None),
+            ["deb http://mirror.test/debian/ sid main"]
+        );
     }
 
     #[test]
     fn a_host_without_debian_sources_leaves_the_choice_to_mmdebstrap() {
-        assert!(sources("Packages http://other.test/node nodistro main\n", "noble", None).is_empty());
-        assert!(sources("", "", None).is_empty());
+        let other = "Packages http://other.test/node nodistro main\n";
+        assert!(sources(&SUITE, other, "noble", None).is_empty());
+        assert!(sources(&SUITE, "", "", None).is_empty());
     }
 
     #[test]

@@ -21,6 +21,11 @@ pub(in super::super) struct Tmpfs {
 /// Puts an overlay over the cached root at `target`, its writable layer in `layer`, with devices, the bed's names,
 /// Kerberos and CA.
 pub(in super::super) fn furnish(layout: &Layout, target: &Path, layer: &Path) -> Result<()> {
+    furnish_over(layout, &super::base_of(layout), target, layer)
+}
+
+/// The same over the root `base`.
+pub(super) fn furnish_over(layout: &Layout, base: &Path, target: &Path, layer: &Path) -> Result<()> {
     let (upper, work) = (layer.join("upper"), layer.join("work"));
     for dir in [&upper, &work, &target.to_owned()] {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -29,7 +34,7 @@ pub(in super::super) fn furnish(layout: &Layout, target: &Path, layer: &Path) ->
     fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))?;
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
-        super::base_of(layout).display(),
+        base.display(),
         upper.display(),
         work.display()
     );
