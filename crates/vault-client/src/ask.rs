@@ -1,6 +1,6 @@
 //! One request and its answer: in its turn, with its secret, and what a failure of it may say.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use credential::VaultToken;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -13,7 +13,8 @@ use crate::{
     endpoints::Dress,
     grant::Of,
     refusal::{Asked, refusal},
-    transport::{Failure, Patience, Turn},
+    transport::{Patience, Turn},
+    wire::Failure,
 };
 
 const X_VAULT_TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
@@ -57,6 +58,9 @@ impl Client {
             }
             match self.answer(request, call).await {
                 Err(Met::Block(_)) if blocks < BLOCKS_WAITED_OUT => blocks += 1,
+                Err(Met::Other(Error::Sealed { server })) => {
+                    return Err(self.sealed(server, call.doing).await);
+                }
                 Err(Met::Block(error) | Met::Other(error)) => return Err(error),
                 Ok(envelope) => return Ok(envelope),
             }
@@ -72,9 +76,24 @@ impl Client {
     ) -> Result<Envelope, Error> {
         let mut request = self.request(endpoint, call)?;
         request.extensions_mut().insert(turn);
-        self.answer(request, call)
-            .await
-            .map_err(|(Met::Block(error) | Met::Other(error))| error)
+        match self.answer(request, call).await {
+            Err(Met::Other(Error::Sealed { server })) => Err(self.sealed(server, call.doing).await),
+            other => other.map_err(|(Met::Block(error) | Met::Other(error))| error),
+        }
+    }
+
+    /// A server that was never set up says that it is sealed, too; only its health tells them apart.
+    fn sealed(&self, server: String, doing: Doing) -> Pin<Box<dyn Future<Output = Error> + Send + '_>> {
+        // the question is itself a request, so its future cannot be part of this one
+        Box::pin(async move {
+            if doing == Doing::Health {
+                return Error::Sealed { server };
+            }
+            match self.health().await {
+                Ok(health) if !health.initialized => Error::Uninitialised { server },
+                _ => Error::Sealed { server },
+            }
+        })
     }
 
     fn setup(&self, text: String) -> Error {

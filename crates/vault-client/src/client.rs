@@ -36,6 +36,8 @@ pub struct Options {
     pub bearer_timeout: Duration,
     /// Requests at once; others wait. Default 8.
     pub concurrency: usize,
+    /// How long a cluster that is choosing a new leader is waited for, within one request. Default 30 s.
+    pub election_patience: Duration,
     /// What the server lets through from our address.
     pub quota: Quota,
     /// The state directory where all mtk processes of this host count their requests together. Without one, or if it
@@ -55,6 +57,7 @@ impl Options {
             read_timeout: Duration::from_secs(10),
             bearer_timeout: Duration::from_secs(50),
             concurrency: 8,
+            election_patience: Duration::from_secs(30),
             quota: Quota::default(),
             shared_budget: None,
         }
@@ -114,6 +117,7 @@ impl Client {
             read_timeout,
             bearer_timeout,
             concurrency,
+            election_patience,
             quota,
             shared_budget,
         } = options;
@@ -124,7 +128,7 @@ impl Client {
         let shown = server.to_string();
         let budget = Budget::new(&server, quota, shared_budget.as_deref(), concurrency);
         let urgency = budget.urgency(None);
-        let transport = Transport::new(server.clone(), &tls, connect_timeout, budget);
+        let transport = Transport::new(server.clone(), &tls, connect_timeout, budget, election_patience);
         transport.check().map_err(|f| failed(f, &shown, Doing::Login))?;
         let inner = Inner {
             transport,

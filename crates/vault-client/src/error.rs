@@ -1,55 +1,8 @@
 //! What a Vault, or the way to it, can do to us (vault.md 2.5, 3.7, 4.5, 8.4).
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-/// What was being done when it failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Doing {
-    /// Kerberos login.
-    Login,
-    /// Exchanging a Vault token for a child.
-    Child,
-    /// Reading a bearer token.
-    Bearer,
-    /// Exchanging a bearer token for one with less.
-    Exchange,
-    /// Deleting a refresh token.
-    Delete,
-    /// Looking a token up by itself.
-    Lookup,
-    /// Revoking a token by itself.
-    Revoke,
-    /// Beginning an OIDC login.
-    OidcStart,
-    /// Asking whether somebody has agreed to an OIDC login.
-    OidcPoll,
-    /// Storing a refresh token.
-    StoreRefresh,
-    /// Looking up or revoking another token by its accessor.
-    Accessor,
-    /// Asking how the server is.
-    Health,
-}
-
-impl fmt::Display for Doing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Login => "the Kerberos login",
-            Self::Child => "creating a child token",
-            Self::Bearer => "reading a bearer token",
-            Self::Exchange => "reading a bearer token with fewer scopes or another audience",
-            Self::Delete => "deleting a refresh token",
-            Self::Lookup => "looking up a token",
-            Self::Revoke => "revoking a token",
-            Self::OidcStart => "beginning an OIDC login",
-            Self::OidcPoll => "waiting for the OIDC login",
-            Self::StoreRefresh => "storing a refresh token",
-            Self::Accessor => "using an accessor",
-            Self::Health => "asking how it is",
-        })
-    }
-}
+use crate::Doing;
 
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,6 +261,14 @@ pub enum Error {
         /// Which server.
         server: String,
     },
+    /// It was never set up.
+    #[error(
+        "Vault {server} was never initialised: it is new or has lost its storage; its operators must look at it"
+    )]
+    Uninitialised {
+        /// Which server.
+        server: String,
+    },
     /// The cluster has no active node, or its standby points at one that is gone.
     #[error("Vault {server} has no active node at the moment ({text})")]
     NoActiveNode {
@@ -437,6 +398,7 @@ impl Error {
             | Self::TooLongLived { .. }
             | Self::ServerFailed { .. }
             | Self::Sealed { .. }
+            | Self::Uninitialised { .. }
             | Self::NoActiveNode { .. }
             | Self::RateLimited { .. }
             | Self::BadAnswer { .. } => Fault::Vault,

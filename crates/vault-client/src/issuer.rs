@@ -15,7 +15,7 @@ use crate::{
     Error,
     answer::clean,
     route::plain_client,
-    transport::{Failure, bounded, failure},
+    wire::{Failure, bounded, failure},
 };
 
 /// For each of the two answers.

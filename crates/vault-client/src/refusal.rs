@@ -49,6 +49,7 @@ pub(crate) fn refusal(response: &Response<Vec<u8>>, asked: &Asked<'_>) -> Error 
             };
         }
         503 if has("sealed") => return Error::Sealed { server },
+        400 | 501 | 503 if has("not initialized") => return Error::Uninitialised { server },
         307 => {
             let text = "a standby sends us to an active node that cannot be reached".to_owned();
             return Error::NoActiveNode { server, text };
@@ -123,14 +124,27 @@ pub(crate) fn refusal(response: &Response<Vec<u8>>, asked: &Asked<'_>) -> Error 
     }
 }
 
-/// Whether another node of the cluster may do better, so that the next address is worth a try.
-pub(crate) fn another_node_may_help(response: &Response<Vec<u8>>) -> bool {
-    let body = String::from_utf8_lossy(response.body());
+/// What an answer says of the node it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stands {
+    /// It is the cluster's answer.
+    Answers,
+    /// It is a standby that cannot forward, and names the active node.
+    SendsElsewhere,
+    /// It knows of no active node.
+    WithoutLeader,
+    /// It cannot take part, and others may.
+    Sealed,
+}
+
+pub(crate) fn stands(response: &Response<Vec<u8>>) -> Stands {
+    let has = |text: &str| String::from_utf8_lossy(response.body()).contains(text);
     match response.status().as_u16() {
-        307 => true,
-        503 => body.contains("sealed") || body.contains("no active"),
-        500 => body.contains("active cluster node not found"),
-        _ => false,
+        307 => Stands::SendsElsewhere,
+        503 if has("sealed") || has("not initialized") => Stands::Sealed,
+        503 if has("no active") => Stands::WithoutLeader,
+        500 if has("active cluster node not found") => Stands::WithoutLeader,
+        _ => Stands::Answers,
     }
 }
 
@@ -328,6 +342,8 @@ mod tests {
                 }
             ));
             assert!(matches!(of(doing, 307, ""), Error::NoActiveNode { .. }));
+            let empty = said(503, "Vault is not initialized");
+            assert!(matches!(empty, Error::Uninitialised { .. }) && !empty.retryable());
             assert!(matches!(
                 of(doing, 502, "<html>bad gateway"),
                 Error::ServerFailed { status: 502, .. }

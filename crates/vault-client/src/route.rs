@@ -15,10 +15,12 @@ use std::{
 use reqwest::redirect;
 use rustls::ClientConfig;
 
-use crate::{Server, transport::Failure};
+use crate::{Server, wire::Failure};
 
 /// After this long the name is looked up again, as HTCondor's credmon does.
 const FRESH: Duration = Duration::from_secs(300);
+/// After this long a node that took over knows what there is to know.
+const SETTLED: Duration = Duration::from_secs(10);
 /// More addresses than any cluster has.
 const MAX_ADDRESSES: usize = 8;
 
@@ -31,6 +33,8 @@ pub(crate) struct Way {
 pub(crate) struct Route {
     pub(crate) ways: Vec<Way>,
     current: AtomicUsize,
+    /// Which way answered last, and since when it has been that one.
+    answered: Mutex<Option<(usize, Instant)>>,
     found: Instant,
 }
 
@@ -46,8 +50,25 @@ impl Route {
             .take(self.ways.len())
     }
 
-    pub(crate) fn stay_on(&self, index: usize) {
+    /// This one answers. Whether another one did so lately.
+    pub(crate) fn stay_on(&self, index: usize) -> bool {
         self.current.store(index, Ordering::Relaxed);
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = |since: Instant| since.elapsed() < SETTLED;
+        match *answered {
+            Some((last, since)) if last == index => lately(since),
+            Some(_) => {
+                *answered = Some((index, Instant::now()));
+                true
+            }
+            None => {
+                // the first one there is: nobody else can know more, and it counts as long settled
+                *answered = Instant::now()
+                    .checked_sub(SETTLED)
+                    .map(|long_ago| (index, long_ago));
+                false
+            }
+        }
     }
 
     /// The next request begins elsewhere.
@@ -125,7 +146,7 @@ fn builder(tls: ClientConfig, connect_timeout: Duration) -> reqwest::ClientBuild
 fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Failure> {
     builder
         .build()
-        .map_err(|error| Failure::Setup(crate::transport::deepest(&error)))
+        .map_err(|error| Failure::Setup(crate::wire::deepest(&error)))
 }
 
 /// The route in use, found when it is first needed and again when it is old or dead.
@@ -180,6 +201,7 @@ impl Routes {
         let route = Arc::new(Route {
             ways,
             current: AtomicUsize::new(stay.unwrap_or(0)),
+            answered: Mutex::default(),
             found: Instant::now(),
         });
         *used = Some(Arc::clone(&route));
@@ -208,15 +230,18 @@ mod tests {
         let route = Route {
             ways: vec![way(1), way(2), way(3)],
             current: AtomicUsize::new(0),
+            answered: Mutex::default(),
             found: Instant::now(),
         };
         let order = || route.in_order().map(|(index, _)| index).collect::<Vec<_>>();
         assert_eq!(order(), [0, 1, 2]);
-        route.stay_on(2);
+        assert!(!route.stay_on(2));
         assert_eq!(order(), [2, 0, 1]);
         route.leave(2);
         route.leave(2);
         assert_eq!(order(), [0, 1, 2]);
+        assert!(!route.stay_on(2), "the same one as ever");
+        assert!(route.stay_on(1) && route.stay_on(1), "a new one may be behind");
     }
 
     fn reqwest_client() -> reqwest::Client {

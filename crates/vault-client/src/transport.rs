@@ -16,17 +16,20 @@ use http::{Request, Response, StatusCode, header};
 use reqwest::Url;
 use rustify::errors::ClientError;
 use rustls::ClientConfig;
-use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     Server,
     budget::{Budget, Leave, Urgency},
-    refusal::{another_node_may_help, retry_after},
-    route::{Dial, Routes},
+    refusal::Stands,
+    refusal::{retry_after, stands},
+    route::{Dial, Route, Routes},
+    wire::{Failure, bounded, failure},
 };
 
-/// An answer of Vault has some kilobytes.
-const MAX_BODY: usize = 1024 * 1024;
+/// Between two questions to a cluster that is choosing its leader.
+const ELECTION_PAUSE: Duration = Duration::from_millis(500);
+/// After a change of nodes the new one may not know yet what the old one just did.
+const STALE: Duration = Duration::from_secs(3);
 
 /// How long the answer to one request may take, as an extension of the request; connecting comes on top.
 #[derive(Clone, Copy)]
@@ -47,33 +50,6 @@ impl Turn {
     }
 }
 
-/// Why there is no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("no connection: {0}")]
-    Unreachable(String),
-    #[error("certificate: {0}")]
-    Certificate(String),
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
-    #[error("connection broken: {0}")]
-    Interrupted(String),
-    #[error("the answer has more than {MAX_BODY} bytes")]
-    TooLarge,
-    #[error("its turn would come after {0:?}")]
-    NotSoon(Duration),
-    #[error("setup: {0}")]
-    Setup(String),
-}
-
-impl From<Failure> for ClientError {
-    fn from(failure: Failure) -> Self {
-        Self::GenericError {
-            source: failure.into(),
-        }
-    }
-}
-
 pub(crate) struct Transport {
     dial: Dial,
     base: String,
@@ -81,6 +57,8 @@ pub(crate) struct Transport {
     /// For a node a standby sends us to.
     elsewhere: OnceLock<reqwest::Client>,
     budget: Budget,
+    /// How long a cluster without a leader is waited for.
+    election: Duration,
     sent: AtomicU64,
 }
 
@@ -104,6 +82,7 @@ impl Transport {
         tls: &Arc<ClientConfig>,
         connect_timeout: Duration,
         budget: Budget,
+        election: Duration,
     ) -> Self {
         let mut tls = ClientConfig::clone(tls);
         // both are offered by the server; HTTP/2 needs one connection for everything
@@ -118,6 +97,7 @@ impl Transport {
             routes: Routes::default(),
             elsewhere: OnceLock::new(),
             budget,
+            election,
             sent: AtomicU64::new(0),
         }
     }
@@ -154,43 +134,79 @@ impl Transport {
             (None, _) => (None, self.budget.slot().await),
         };
         let counted = request.extensions().get::<Turn>().is_some();
-        let mut last: Option<Response<Vec<u8>>> = None;
+        let begun = Instant::now();
+        loop {
+            let (outcome, pause) = match self.round(&route, &request, &mut leave, counted).await? {
+                Round::Answer { answer, moved } if moved && stale(&answer) && begun.elapsed() < STALE => {
+                    tracing::debug!("a node of Vault that was not asked before may be behind; asking again");
+                    (answer, ELECTION_PAUSE / 2)
+                }
+                Round::Answer { answer, .. } => return Ok(answer),
+                Round::NoLeader(answer) => (answer, ELECTION_PAUSE),
+            };
+            if begun.elapsed() + pause > self.election {
+                return Ok(outcome);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks the nodes in turn until one has an answer of its own.
+    async fn round(
+        &self,
+        route: &Arc<Route>,
+        request: &Request<Vec<u8>>,
+        leave: &mut Option<Leave>,
+        counted: bool,
+    ) -> Result<Round, Failure> {
+        let mut without_leader: Option<Response<Vec<u8>>> = None;
+        let mut sealed = None;
         let mut unreachable = Vec::new();
         for (index, way) in route.in_order() {
-            let answer = self
-                .counted(&way.http, &request, None, leave.take(), counted)
+            let asked = self
+                .counted(&way.http, request, None, leave.take(), counted)
                 .await;
-            match answer {
-                Ok(answer) if answer.status() == StatusCode::TEMPORARY_REDIRECT => {
-                    match self.follow(&answer, &request, counted).await {
-                        Some(answer) => {
-                            route.stay_on(index);
-                            return Ok(answer);
-                        }
-                        None => last = Some(answer),
-                    }
-                }
-                Ok(answer) if another_node_may_help(&answer) => last = Some(answer),
-                Ok(answer) => {
-                    route.stay_on(index);
-                    return Ok(answer);
-                }
+            let answer = match asked {
+                Ok(answer) => answer,
                 // never sent, so the next address may have it, AP-REQ and all
                 Err(Failure::Unreachable(why)) => {
                     tracing::debug!(address = %way.address, why, "an address of Vault cannot be connected to");
                     unreachable.push(format!("{}: {why}", way.address));
+                    continue;
                 }
                 Err(failure) => {
                     // what was sent may have been done: trying again is the caller's decision, on another address
                     route.leave(index);
                     return Err(failure);
                 }
-            }
+            };
+            let answer = match stands(&answer) {
+                Stands::Answers => answer,
+                Stands::Sealed => {
+                    sealed = Some(answer);
+                    continue;
+                }
+                Stands::WithoutLeader => {
+                    without_leader = Some(answer);
+                    continue;
+                }
+                Stands::SendsElsewhere => match self.follow(&answer, request, counted).await {
+                    Some(answer) => answer,
+                    None => {
+                        without_leader = Some(answer);
+                        continue;
+                    }
+                },
+            };
+            let moved = route.stay_on(index);
+            return Ok(Round::Answer { answer, moved });
         }
-        match last {
-            Some(answer) => Ok(answer),
-            None => {
-                self.routes.forget(&route);
+        match (without_leader, sealed) {
+            // nobody did what was asked, so it may be asked again, as it is
+            (Some(answer), _) => Ok(Round::NoLeader(answer)),
+            (None, Some(answer)) => Ok(Round::Answer { answer, moved: false }),
+            (None, None) => {
+                self.routes.forget(route);
                 Err(Failure::Unreachable(unreachable.join("; ")))
             }
         }
@@ -217,8 +233,8 @@ impl Transport {
         }
         let http = self.elsewhere.get()?;
         match self.counted(http, request, Some(to), None, counted).await {
-            Ok(answer) if another_node_may_help(&answer) => None,
-            Ok(answer) => Some(answer),
+            Ok(answer) if stands(&answer) == Stands::Answers => Some(answer),
+            Ok(_) => None,
             Err(failure) => {
                 tracing::debug!(%failure, "the active node a standby of Vault named does not answer");
                 None
@@ -316,81 +332,19 @@ impl rustify::client::Client for Transport {
     }
 }
 
-pub(crate) async fn bounded(
-    mut answer: reqwest::Response,
-    begun: Instant,
-) -> Result<Response<Vec<u8>>, Failure> {
-    let announced = answer.content_length().unwrap_or(0);
-    if announced > MAX_BODY as u64 {
-        return Err(Failure::TooLarge);
-    }
-    // with room from the start, the body does not move and leave tokens behind; it is wiped on every way out
-    let room = usize::try_from(announced).unwrap_or(0).max(16 * 1024);
-    let mut body = Zeroizing::new(Vec::with_capacity(room));
-    while let Some(chunk) = answer.chunk().await.map_err(|e| failure(&e, begun))? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(Failure::TooLarge);
-        }
-        if body.len() + chunk.len() > body.capacity() {
-            let mut larger = Vec::with_capacity((body.capacity() * 2).max(body.len() + chunk.len()));
-            larger.extend_from_slice(&body);
-            body.zeroize();
-            *body = larger;
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let mut out = Response::new(std::mem::take(&mut *body));
-    *out.status_mut() = answer.status();
-    *out.headers_mut() = std::mem::take(answer.headers_mut());
-    Ok(out)
+/// What a round through the nodes came to.
+enum Round {
+    /// A node answered for itself; `moved` if a node that was not in use before.
+    Answer { answer: Response<Vec<u8>>, moved: bool },
+    /// The nodes are there, and have no leader or one that is gone.
+    NoLeader(Response<Vec<u8>>),
 }
 
-/// The last of a chain of causes says what happened; those above it say that something did.
-pub(crate) fn deepest(error: &dyn StdError) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
+/// Whether an answer may come from a node that is behind: it knows no such token, or no such secret.
+fn stale(answer: &Response<Vec<u8>>) -> bool {
+    match answer.status() {
+        StatusCode::FORBIDDEN => !String::from_utf8_lossy(answer.body()).contains("error occurred"),
+        StatusCode::NOT_FOUND => true,
+        _ => false,
     }
-    crate::answer::clean(&deepest.to_string(), &[])
-}
-
-pub(crate) fn failure(error: &reqwest::Error, begun: Instant) -> Failure {
-    if error.is_connect() {
-        return match certificate(error) {
-            Some(text) => Failure::Certificate(text),
-            None if error.is_timeout() => Failure::Unreachable("no connection in time".to_owned()),
-            None => Failure::Unreachable(deepest(error)),
-        };
-    }
-    if error.is_timeout() {
-        // before our own deadline: HTTP/2's pings got no answer
-        return Failure::Timeout(begun.elapsed());
-    }
-    if error.is_builder() {
-        return Failure::Setup(deepest(error));
-    }
-    Failure::Interrupted(deepest(error))
-}
-
-/// What TLS has against the server's certificate, if that was the cause.
-fn certificate(error: &reqwest::Error) -> Option<String> {
-    let mut next: Option<&(dyn StdError + 'static)> = error.source();
-    while let Some(cause) = next {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            let about = matches!(
-                tls,
-                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
-            );
-            return about.then(|| crate::answer::clean(&tls.to_string(), &[]));
-        }
-        // what an io::Error wraps is not its `source` but beside it, and they are nested
-        next = match cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-        {
-            Some(inner) => Some(inner),
-            None => cause.source(),
-        };
-    }
-    None
 }
