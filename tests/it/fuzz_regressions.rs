@@ -26,18 +26,19 @@ fn every_fixture_passes_its_oracle_whole_and_cut_anywhere() {
             println!("{}", path.display());
             oracle(&input);
             // long ones were found whole, and would take long
-            let step = 1 + input.len() / 500;
+            let step = 1 + input.len() / 200;
             (0..input.len()).step_by(step).for_each(|n| oracle(&input[..n]));
         }
     }
 }
 
-/// With any bit of them changed, too: the cheapest fuzzer there is.
+/// With a bit of them changed, too: the cheapest fuzzer there is.
 #[test]
-fn every_short_fixture_passes_with_any_bit_changed() {
+fn every_short_fixture_passes_with_a_bit_changed_anywhere() {
     for (target, oracle) in oracles::ALL {
         for (_, input) in inputs(target).into_iter().filter(|(_, i)| i.len() < 600) {
-            for bit in 0..input.len() * 8 {
+            // a conversation costs key agreements: every seventh bit still touches every byte
+            for bit in (0..input.len() * 8).step_by(7) {
                 let mut changed = input.clone();
                 changed[bit / 8] ^= 1 << (bit % 8);
                 oracle(&changed);

@@ -31,11 +31,7 @@ fn identity() -> credd_client::Identity {
     let keytab = kerberos::Keytab::open(&bed().keytab("dunepro"), &principal).unwrap();
     let gss = kerberos::Gss::new(1);
     let ticket = run(gss.acquire(&keytab)).unwrap();
-    credd_client::Identity {
-        ticket,
-        gss,
-        user: "dunepro".to_owned(),
-    }
+    credd_client::Identity::kerberos(ticket, gss, "dunepro")
 }
 
 fn relay(hook: impl Fn(&Passing<'_>) -> Verdict + Send + Sync + 'static) -> Relay {
