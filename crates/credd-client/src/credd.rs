@@ -15,14 +15,16 @@ use std::{
 use cedar::{
     Malformed,
     commands::store_cred::{self, CredName, Refresh, Restriction, ResultCode, Target, Terms},
-    security::{Authenticated, Session},
+    security::Authenticated,
 };
 use credential::SecretBytes;
 use jiff::Timestamp;
 
 use self::exchange::{Answered, Command};
 pub use self::more::{Entry, Wanted};
-use crate::{CreddAddress, Error, Identity, Kind, Options, Stage, address::Peer, deadline::Deadline};
+use crate::{
+    CreddAddress, Error, Identity, Kind, Options, Stage, address::Peer, deadline::Deadline, session::Kept,
+};
 
 /// Longer than the second a file's time is counted in.
 const NEXT_SECOND: Duration = Duration::from_millis(1100);
@@ -83,7 +85,7 @@ pub struct Credd {
 
 #[derive(Debug, Default)]
 struct Known {
-    session: Option<Session>,
+    session: Kept,
     user: Option<String>,
     version: Option<String>,
 }

@@ -3,7 +3,10 @@
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use cedar::{
-    Malformed, Unsendable, auth::MethodFailure, commands::store_cred::ResultCode, sinful::BadAddress,
+    Malformed, Unsendable,
+    auth::{Method, MethodFailure},
+    commands::store_cred::ResultCode,
+    sinful::BadAddress,
 };
 use jiff::Timestamp;
 
@@ -258,23 +261,17 @@ impl Error {
             Kind::Cedar(cedar::Error::Unmapped { .. } | cedar::Error::WrongUser { .. }) => {
                 "ask the pool's administrators to map this principal to the account (CERTIFICATE_MAPFILE)"
             }
-            Kind::Cedar(cedar::Error::MethodsFailed(tried)) => match tried.first().map(|(_, why)| why) {
-                Some(MethodFailure::NotMapped) => {
-                    "ask the pool's administrators to list our realm in KERBEROS_MAP_FILE"
-                }
-                Some(MethodFailure::Refused) => {
-                    "compare the clocks, and the daemon's keytab with the KDC's key for its host principal"
-                }
-                _ => return None,
-            },
+            Kind::Cedar(cedar::Error::MethodsFailed(tried)) => {
+                return tried.iter().find_map(|(method, why)| on_method(*method, why));
+            }
             Kind::Cedar(cedar::Error::Denied { .. }) => {
                 "ask the pool's administrators to admit the account (ALLOW_WRITE for credds, ALLOW_READ for collectors)"
             }
             Kind::Cedar(cedar::Error::NoCommonMethod { offered }) if offered.is_empty() => {
-                "this collector answers only those it knows: queries need an identity (Options::reader)"
+                "give something to prove the identity with; queries take it from Options::reader"
             }
             Kind::Cedar(cedar::Error::NoCommonMethod { .. }) => {
-                "ask the pool's administrators to offer KERBEROS (SEC_DEFAULT_AUTHENTICATION_METHODS)"
+                "ask the pool's administrators to offer one of these methods (SEC_DEFAULT_AUTHENTICATION_METHODS)"
             }
             Kind::Cedar(cedar::Error::NoPolicy) => {
                 "check that the address is a daemon of this kind, and its security levels in its log"
@@ -300,6 +297,32 @@ impl Error {
             _ => return None,
         })
     }
+}
+
+/// What to do about one method that failed.
+fn on_method(method: Method, why: &MethodFailure) -> Option<&'static str> {
+    Some(match (method, why) {
+        (_, MethodFailure::NotMapped) => {
+            "ask the pool's administrators to list our realm in KERBEROS_MAP_FILE"
+        }
+        (Method::Kerberos, MethodFailure::Refused) => {
+            "compare the clocks, and the daemon's keytab with the KDC's key for its host principal"
+        }
+        (Method::Ssl, MethodFailure::Refused) => {
+            "ask the pool's administrators to trust the CA of our certificate (AUTH_SSL_SERVER_CAFILE)"
+        }
+        (Method::SciTokens, MethodFailure::Refused) => {
+            "compare the token's issuer, subject and audience with the pool's CERTIFICATE_MAPFILE and SCITOKENS_SERVER_AUDIENCE, and look at its end"
+        }
+        (Method::Token, MethodFailure::PeerNotProven(_) | MethodFailure::Unavailable(_)) => {
+            "have a token made in this pool (condor_token_create)"
+        }
+        (Method::Ssl | Method::SciTokens, MethodFailure::PeerNotProven(_)) => {
+            "compare the daemon's certificate with its name, or alias=, and with the CAs that are trusted"
+        }
+        (Method::Fs, MethodFailure::Refused) => "FS works only where both sides see the same FS_LOCAL_DIR",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

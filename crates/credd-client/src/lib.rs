@@ -36,6 +36,7 @@ mod framed;
 mod identity;
 mod json;
 mod pool;
+mod session;
 mod tls_client;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -8,6 +8,7 @@ use cedar::{
     security::{Authenticated, Established, Session, Version, Wish},
     wire::{Incoming, Outgoing},
 };
+use tokio::time::Instant;
 
 use super::Credd;
 use crate::{
@@ -109,11 +110,11 @@ impl Credd {
             };
             return Err(self.failed(Stage::Preparing, kind));
         }
-        if let Some(session) = self.with_known(|known| known.session.clone()) {
+        if let Some(session) = self.with_known(|known| known.session.usable(Instant::now())) {
             match self.attempt(number, command, Some(session), deadline).await {
                 Err(error) if is_stale(&error) => {
                     tracing::debug!(credd = %self.peer, "session is stale, authenticating anew");
-                    self.with_known(|known| known.session = None);
+                    self.with_known(|known| known.session.forget());
                 }
                 outcome => return outcome,
             }
@@ -137,11 +138,12 @@ impl Credd {
             identity: Some(&self.identity),
         };
         let resumed = session.is_some();
+        let begun = Instant::now();
         let Conversation {
             mut framed,
             established,
         } = plan.open(session).await?;
-        self.remember(&established, resumed);
+        self.remember(&established, resumed, begun);
         // from here on the wire is sealed and the credd takes us for whom it must
         let proof = established
             .authenticated_as(&self.identity.user)
@@ -185,7 +187,7 @@ impl Credd {
         }
     }
 
-    fn remember(&self, established: &Established, resumed: bool) {
+    fn remember(&self, established: &Established, resumed: bool, begun: Instant) {
         let counter = if resumed {
             &self.resumptions
         } else {
@@ -195,8 +197,10 @@ impl Credd {
         self.with_known(|known| {
             known.user = Some(established.user().to_string());
             known.version = established.version().map(str::to_owned).or(known.version.take());
-            if !resumed {
-                known.session = established.session();
+            if resumed {
+                known.session.resumed(begun);
+            } else {
+                known.session.keep(established.session(), begun);
             }
         });
     }
