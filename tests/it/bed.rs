@@ -58,6 +58,10 @@ pub fn terminate(child: &Child) {
 }
 
 impl TestBed {
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     pub fn keytab(&self, name: &str) -> PathBuf {
         self.layout.keytab(name)
     }

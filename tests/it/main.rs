@@ -6,6 +6,7 @@
 mod bed;
 mod command_line;
 mod consumers;
+mod credd_commands;
 mod doctor;
 mod failures;
 mod fuzz_regressions;

@@ -287,7 +287,9 @@ impl Error {
             Kind::Refused {
                 code: ResultCode::UntrustedVault,
                 ..
-            } => "the credd's TRUSTED_VAULT_HOSTS lacks the Vault server",
+            } => {
+                "the credd's TRUSTED_VAULT_HOSTS must list the Vault server as the URL has it, port included"
+            }
             Kind::NotVerified { after: None, .. } => {
                 "the file is gone again: a credmon deletes what its Vault server refuses; or the credd knows no credmon for this service"
             }

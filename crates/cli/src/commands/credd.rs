@@ -184,11 +184,26 @@ async fn delete(cli: &Cli, args: &DeleteArgs) -> Result<Exit, Problem> {
         || render::deleted(&answers, yes, now),
         render::deleted_json(&answers, yes, now),
     )?;
-    Ok(exit(answers.iter().all(|(_, answer)| {
+    // a typo must not look like success; an age that keeps everything is none
+    let found = |name: &&Pattern| {
+        let all = answers.iter().flat_map(|(_, answer)| answer.iter().flatten());
+        all.into_iter().any(|one| name.matches(&one.listed.entry.name))
+    };
+    let nowhere: Vec<String> = args
+        .names
+        .iter()
+        .filter(|name| name.is_exact() && min_age.is_zero() && !found(name))
+        .map(Pattern::to_string)
+        .collect();
+    if !nowhere.is_empty() {
+        output::warn(&format!("no credd holds {}", nowhere.join(", ")));
+    }
+    let done = answers.iter().all(|(_, answer)| {
         answer
             .as_ref()
             .is_ok_and(|all| all.iter().all(|one| !one.fate.is_failure()))
-    })))
+    });
+    Ok(exit(done && nowhere.is_empty()))
 }
 
 fn exit(good: bool) -> Exit {

@@ -111,7 +111,7 @@ impl Credd {
             return Err(self.failed(Stage::Preparing, kind));
         }
         if let Some(session) = self.with_known(|known| known.session.usable(Instant::now())) {
-            match self.attempt(number, command, Some(session), deadline).await {
+            match Box::pin(self.attempt(number, command, Some(session), deadline)).await {
                 Err(error) if is_stale(&error) => {
                     tracing::debug!(credd = %self.peer, "session is stale, authenticating anew");
                     self.with_known(|known| known.session.forget());
@@ -119,7 +119,8 @@ impl Credd {
                 outcome => return outcome,
             }
         }
-        self.attempt(number, command, None, deadline).await
+        // on the heap: with a handshake and its buffers inside, callers' futures would outgrow small stacks
+        Box::pin(self.attempt(number, command, None, deadline)).await
     }
 
     async fn attempt(
