@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::{
-    bed::{Cache, Control, Layout, htvault, issuer, nodes, pool},
+    bed::{Cache, Control, Layout, htvault, issuer, nodes, pool, vault_cluster::VaultCluster},
     site::{REALM, Service},
 };
 
@@ -76,6 +76,18 @@ impl TestBed {
     pub fn node_path(&self, node: &str, path: &str) -> PathBuf {
         let below = path.strip_prefix("/tmp").unwrap().trim_start_matches('/');
         nodes::tmp_of(&self.layout, node).join(below)
+    }
+
+    /// Three nodes of OpenBao behind one name, until the handle is dropped.
+    pub fn vault_cluster(&self) -> VaultCluster {
+        VaultCluster::up(&self.layout, &self.control).unwrap()
+    }
+
+    /// Any call to the vault server with the root token.
+    pub fn vault(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, String> {
+        self.control
+            .vault(method, path, body)
+            .map_err(|e| format!("{e:#}"))
     }
 
     pub fn seal(&self) {

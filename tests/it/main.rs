@@ -18,4 +18,6 @@ mod secrets;
 mod ssh_backends;
 mod ssh_host_keys;
 mod sshd;
+mod vault_budget;
+mod vault_ha;
 mod whole_way;

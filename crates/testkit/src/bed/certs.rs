@@ -75,7 +75,7 @@ fn leaf(layout: &Layout, host: Host, ca_key: &Path) -> Result<()> {
     openssl(layout, host.name, &extensions, &cert, &key, Some(ca_key))
 }
 
-fn openssl(
+pub(super) fn openssl(
     layout: &Layout,
     name: &str,
     extensions: &str,

@@ -14,7 +14,7 @@ use crate::site::{self, Account, DOMAIN, ISSUER_URL, ISSUERS, LDAP, ROLES, SERVI
 /// The claim that becomes the credkey.
 const CREDENTIAL_CLAIM: &str = "wlcg.credkey";
 
-const TOKENOPS: &str = r#"
+pub(super) const TOKENOPS: &str = r#"
 path "auth/token/create" { capabilities = ["update"] }
 path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/revoke-self" { capabilities = ["update"] }
@@ -117,7 +117,7 @@ fn oidc_role(issuer: &str, role: &str) -> Value {
 }
 
 /// The scopes that a role asks of the issuer, beside `openid` and `offline_access`.
-fn scopes(issuer: &str, role: &str) -> Vec<String> {
+pub(super) fn scopes(issuer: &str, role: &str) -> Vec<String> {
     let mut scopes = vec![
         "wlcg".to_owned(),
         format!("wlcg.groups:/{issuer}"),
@@ -132,7 +132,7 @@ fn scopes(issuer: &str, role: &str) -> Vec<String> {
     scopes
 }
 
-fn kerberos_policy(issuer: &str, role: &str, accessor: &str) -> String {
+pub(super) fn kerberos_policy(issuer: &str, role: &str, accessor: &str) -> String {
     let mut text = String::new();
     for (engine, capabilities) in [
         ("creds", r#""list","read","delete""#),
@@ -162,7 +162,7 @@ fn oidc_policy(issuer: &str, role: &str, accessor: &str) -> String {
     text
 }
 
-fn accessor(auth: &Value, mount: &str) -> Result<String> {
+pub(super) fn accessor(auth: &Value, mount: &str) -> Result<String> {
     let accessor = auth
         .get("data")
         .unwrap_or(auth)

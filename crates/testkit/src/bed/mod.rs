@@ -26,6 +26,7 @@ pub mod process;
 pub mod root;
 pub mod servers;
 pub mod vault;
+pub mod vault_cluster;
 
 use std::ffi::OsString;
 use std::process::Command;
