@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::{
-    bed::{Cache, Control, Layout, htvault, issuer, nodes, pool, vault_cluster::VaultCluster},
+    bed::{Cache, Control, Layout, htvault, issuer, nodes, pool, vault, vault_cluster::VaultCluster},
     site::{REALM, Service},
 };
 
@@ -137,6 +137,42 @@ impl TestBed {
         let aside = file.with_extension("aside");
         std::fs::rename(&file, &aside).unwrap();
         Mend::by(move || std::fs::rename(&aside, &file).unwrap())
+    }
+
+    /// A guard that gives a robot a refresh token again when it is dropped.
+    pub fn onboarded_again(
+        &'static self,
+        issuer: &'static str,
+        account: &'static str,
+        role: &'static str,
+    ) -> impl Drop {
+        let credkey = format!("{account}/managedtokens/mtk.mtk.test");
+        Mend::by(move || htvault::onboard(&self.layout, issuer, role, account, &credkey).unwrap())
+    }
+
+    /// The token of Vault's operator.
+    pub fn root_token(&self) -> String {
+        std::fs::read_to_string(self.layout.root_token()).unwrap()
+    }
+
+    /// Whether a Vault token is still good.
+    pub fn is_alive(&self, token: &str) -> bool {
+        let body = json!({ "token": token });
+        self.control
+            .vault("POST", "/v1/auth/token/lookup", Some(body))
+            .is_ok()
+    }
+
+    /// Reads a bearer token with a Vault token, as a thief would.
+    pub fn bearer_of(&self, token: &str, secret: &str) -> anyhow::Result<Value> {
+        let answer = vault::raw(
+            "GET",
+            &format!("/v1/secret/oauth/creds/{secret}"),
+            Some(token),
+            None,
+        )?;
+        anyhow::ensure!(answer.status == 200, "{}", answer.status);
+        answer.json()
     }
 
     /// Plays the person in front of the browser.

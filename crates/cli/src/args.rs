@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Let a person agree, in a browser, to a robot reading bearer tokens.
     Onboard(crate::commands::onboard::Args),
+    /// Take back what a robot was given: nothing can be minted for it from then on.
+    Revoke(crate::commands::revoke::Args),
     /// Try every hop of a service, and say what to do about each that fails.
     Doctor(crate::commands::doctor::Args),
     /// Look at the configuration.

@@ -45,6 +45,7 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Run(args) => commands::run::run(cli, args, pipeline::What::Run).await,
         Command::Status(args) => commands::status::status(cli, args).await,
         Command::Onboard(args) => commands::onboard::onboard(cli, args).await,
+        Command::Revoke(args) => commands::revoke::revoke(cli, args).await,
         Command::Doctor(args) => commands::doctor::doctor(cli, args).await,
         Command::Config(command) => commands::config::config(cli, command),
         Command::Credd(command) => commands::credd::credd(cli, command).await,

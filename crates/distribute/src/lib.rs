@@ -6,6 +6,7 @@
 //! - else the file is written beside its destination with mode 0400 from its first moment, synced, moved over the old
 //!   one in one step (`posix-rename@openssh.com`), and read back. Whatever fails, the old file is as it was;
 //! - a symbolic link at the destination is replaced, never followed.
+//! - [`Mode::Remove`] takes files away again.
 //!
 //! GSSAPI logins go over russh, public keys, certificates and agents over libssh2 or russh; [`Login::Auto`] asks the node
 //! which it accepts. The system's ssh is run only where a site says so ([`Login::OpenSsh`]). All transports share the dialling, the verdict on the host key and the placement. A host key must be the one in

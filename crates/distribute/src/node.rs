@@ -133,6 +133,8 @@ pub enum Mode {
     Verify,
     /// Put right what is not.
     Write,
+    /// Remove each file, whatever is in it; [`File::content`] is not looked at.
+    Remove,
 }
 
 /// What was done about a file.
@@ -144,6 +146,8 @@ pub enum Placed {
     Written,
     /// [`Mode::Verify`] found that it would have to be written.
     WouldWrite,
+    /// [`Mode::Remove`] removed it, and saw it gone.
+    Removed,
 }
 
 /// Why a file was, or would be, written.

@@ -4,5 +4,6 @@ pub(crate) mod config;
 pub(crate) mod credd;
 pub(crate) mod doctor;
 pub(crate) mod onboard;
+pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod status;

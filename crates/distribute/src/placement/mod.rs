@@ -27,6 +27,9 @@ pub(crate) async fn place_file<S: Sftp>(
     temp: &str,
 ) -> Result<Landed, Failed> {
     let (directory, _) = split(&file.path)?;
+    if mode == Mode::Remove {
+        return remove_file(sftp, file).await;
+    }
     if file.content.len() > MAX_FILE {
         let path = file.path.clone();
         return Err(FileError::TooLarge {
@@ -65,6 +68,37 @@ pub(crate) async fn place_file<S: Sftp>(
         difference: Some(difference),
         uid,
     })
+}
+
+/// Removes a file, or whatever stands in its place and is no directory. That there is none is fine.
+async fn remove_file<S: Sftp>(sftp: &mut S, file: &File) -> Result<Landed, Failed> {
+    let gone = |placed, uid| Landed {
+        placed,
+        difference: (placed == Placed::Unchanged).then_some(Difference::Missing),
+        uid,
+    };
+    let uid = match sftp.lstat(&file.path).await {
+        Ok(there) if there.kind == Kind::Directory => {
+            let path = file.path.clone();
+            return Err(FileError::TargetIsDirectory { path }.into());
+        }
+        Ok(there) => there.uid,
+        Err(Fault::NoSuchFile) => return Ok(gone(Placed::Unchanged, None)),
+        Err(fault) => return Err(why::plain(fault, &file.path, "look at")),
+    };
+    match sftp.remove(&file.path).await {
+        Ok(()) | Err(Fault::NoSuchFile) => {}
+        Err(fault) => return Err(why::plain(fault, &file.path, "remove")),
+    }
+    match sftp.lstat(&file.path).await {
+        Err(Fault::NoSuchFile) => Ok(gone(Placed::Removed, uid)),
+        Err(fault) => Err(why::plain(fault, &file.path, "look at")),
+        Ok(_) => {
+            let (path, said) = (file.path.clone(), "it is still there".to_owned());
+            let doing = "remove";
+            Err(FileError::Refused { path, doing, said }.into())
+        }
+    }
 }
 
 /// A file's error, and whether the session is over with it.

@@ -538,6 +538,21 @@ async fn destinations_and_sizes_are_checked_before_anything_is_asked() {
 }
 
 #[tokio::test]
+async fn removing_takes_files_and_links_and_finds_nothing_the_second_time() {
+    for thing in [old(b"a token", 0o400, OWN), Thing::Link] {
+        let mut fake = Fake::new().with(PATH, thing);
+        let gone = place(&mut fake, &file(b"", 0o400), Mode::Remove).await.unwrap();
+        assert_eq!(gone.placed, Placed::Removed);
+        assert!(!fake.things.contains_key(PATH));
+        let again = place(&mut fake, &file(b"", 0o400), Mode::Remove).await.unwrap();
+        assert_eq!(
+            (again.placed, again.difference),
+            (Placed::Unchanged, Some(Difference::Missing))
+        );
+    }
+}
+
+#[tokio::test]
 async fn large_files_travel_in_pieces() {
     let mut fake = Fake::new();
     place(&mut fake, &file(&vec![b'x'; 70_000], 0o400), Mode::Write)

@@ -278,7 +278,7 @@ async fn settle(
     let reason = landed.difference.map(difference);
     let outcome = match landed.placed {
         Placed::Unchanged => Outcome::Fresh,
-        Placed::Written => Outcome::Done,
+        Placed::Written | Placed::Removed => Outcome::Done,
         Placed::WouldWrite => {
             return world
                 .ledger

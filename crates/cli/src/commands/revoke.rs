@@ -1,0 +1,161 @@
+//! `mtk revoke`: the panic button of one service.
+
+use std::{
+    io::{BufRead, IsTerminal, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow, bail};
+use credential::LongToken;
+use pipeline::{Ended, Step};
+
+use super::run::{lock, open};
+use crate::{
+    Problem,
+    args::{Cli, Output},
+    exit::Exit,
+    output, site,
+};
+
+/// A Vault token has some dozen characters, or some hundred.
+const LONGEST: u64 = 64 * 1024;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Takes back at Vault: the refresh token (nothing can be minted from then on), the node token, and \
+                        the long tokens, for which a Vault operator's token is needed. What a stolen token can still \
+                        do is in docs/onboarding.md. Safe to repeat; exit status 1 if something failed or is left to \
+                        Vault's operators."
+)]
+pub(crate) struct Args {
+    /// The service: experiment_role as configured, or its name at HTCondor.
+    #[arg(value_name = "SERVICE")]
+    service: String,
+
+    /// Also delete its credentials at the credds and its files on the nodes.
+    #[arg(long)]
+    everywhere: bool,
+
+    /// The token of a Vault operator, in a file nobody else can read, to revoke long tokens with.
+    #[arg(long, value_name = "FILE")]
+    operator_token_file: Option<PathBuf>,
+
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+
+    /// The form of what was done on stdout.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// Exit status 1 if something failed or is left to Vault's operators.
+pub(crate) async fn revoke(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
+    let site = site::load(cli)?;
+    let service = site::service(&site, &args.service)?;
+    let file = args.operator_token_file.as_deref();
+    let operator = file.map(operator_token).transpose().map_err(Problem::usage)?;
+    if !args.yes {
+        ask(service, args.everywhere).map_err(Problem::usage)?;
+    }
+    let dir = site::state_dir(cli, &site);
+    let state = open(&dir).await?;
+    // a panic button does not wait for whoever is at work
+    let _lock = match lock(&dir) {
+        Ok(lock) => Some(lock),
+        Err(problem) if problem.exit == Exit::Locked => {
+            output::warn(
+                "another mtk is at work and may put back what is taken: repeat this when it has ended",
+            );
+            None
+        }
+        Err(problem) => return Err(problem),
+    };
+    let (_stopper, stop) = pipeline::stop_pair();
+    let text = args.output == Output::Text;
+    let mut told = |step: &Step| {
+        if text {
+            output::data(&line(step));
+        }
+    };
+    let done = pipeline::revoke(
+        &site,
+        state.clone(),
+        service,
+        args.everywhere,
+        operator.as_ref(),
+        &mut told,
+        stop,
+    )
+    .await
+    .map_err(|failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text)))?;
+    state.close().await;
+    if !text {
+        output::data(&site::json(&done)?);
+    }
+    Ok(if done.complete() {
+        Exit::Fresh
+    } else {
+        Exit::SomeFailed
+    })
+}
+
+fn line(step: &Step) -> String {
+    let word = match step.ended {
+        Ended::Done => "ok",
+        Ended::Nothing => "-",
+        Ended::ForOperators => "TO DO",
+        Ended::Failed => "FAILED",
+    };
+    let what = serde_json::to_value(step.what).ok();
+    let what = what.as_ref().and_then(|v| v.as_str()).unwrap_or_default();
+    format!("{word:<6}  {what:<13}  {}: {}", step.place, step.text)
+}
+
+fn ask(service: &config::Service, everywhere: bool) -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody is there to be asked: say --yes");
+    }
+    let reach = if everywhere {
+        "at Vault, at all its credds and on all its nodes"
+    } else {
+        "at Vault"
+    };
+    output::data(&format!(
+        "This takes back what {} ({}) was given {reach}. Jobs of it will find no tokens, and somebody must onboard it \
+         again.\nType {} to go on:",
+        service.id, service.principal, service.id
+    ));
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .take(1024)
+        .read_line(&mut answer)
+        .context("no answer could be read")?;
+    if answer.trim() == service.id.to_string() {
+        Ok(())
+    } else {
+        bail!("nothing was done")
+    }
+}
+
+/// Refuses a file that others may read: whoever holds this token is Vault's operator.
+fn operator_token(path: &Path) -> anyhow::Result<LongToken> {
+    let shown = path.display();
+    let file = std::fs::File::open(path).with_context(|| format!("{shown} cannot be read"))?;
+    let meta = file
+        .metadata()
+        .with_context(|| format!("{shown} cannot be looked at"))?;
+    if meta.is_file() && meta.mode() & 0o077 != 0 {
+        bail!(
+            "{shown} holds an operator's token and is open to others (mode {:04o}): chmod 0600 it",
+            meta.mode() & 0o7777
+        );
+    }
+    let mut text = String::new();
+    file.take(LONGEST)
+        .read_to_string(&mut text)
+        .with_context(|| format!("{shown} cannot be read"))?;
+    LongToken::new(text.trim().to_owned()).with_context(|| format!("{shown} holds no token"))
+}
