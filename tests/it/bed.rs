@@ -347,7 +347,10 @@ impl Drop for Stopped {
 }
 
 /// Whether the credd takes commands again: HTCondor's own client asks it.
-fn answers(access_point: &str) -> bool {
+///
+/// It asks on another level of access than clients that store. A daemon keeps the policy of one level, also through a
+/// change of its configuration, so this makes it look at the configuration anew.
+pub fn answers(access_point: &str) -> bool {
     let socket = pool::logs(&bed().layout, access_point).join("CredLog");
     Path::new(&socket).exists() && {
         let mut ping = bed().layout.chroot("condor_ping");
@@ -365,6 +368,41 @@ fn answers(access_point: &str) -> bool {
 
 fn output_ok(command: &mut Command) -> bool {
     command.output().is_ok_and(|o| o.status.success())
+}
+
+/// Another line in a daemon's configuration, until it is dropped.
+pub struct Reconfigured {
+    daemon: (&'static str, &'static str),
+    before: String,
+}
+
+impl Reconfigured {
+    /// Of the master `server`, the daemon `name`.
+    pub fn daemon(server: &'static str, name: &'static str, line: &str) -> Self {
+        let before = std::fs::read_to_string(configuration(server)).unwrap();
+        std::fs::write(configuration(server), format!("{before}\n{line}\n")).unwrap();
+        let daemon = (server, name);
+        hang_up(daemon);
+        Self { daemon, before }
+    }
+}
+
+impl Drop for Reconfigured {
+    fn drop(&mut self) {
+        std::fs::write(configuration(self.daemon.0), &self.before).unwrap();
+        hang_up(self.daemon);
+    }
+}
+
+fn configuration(server: &str) -> PathBuf {
+    bed().layout.in_root(format!("/etc/condor/{server}.conf"))
+}
+
+fn hang_up((server, name): (&str, &str)) {
+    kill_process(daemon(server, name).expect("no such daemon runs"), Signal::HUP).unwrap();
+    if name == "condor_credd" {
+        answers(server);
+    }
 }
 
 /// A daemon of one access point, by its command line and its configuration.

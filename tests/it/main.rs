@@ -5,6 +5,7 @@
 
 mod bed;
 mod command_line;
+mod condor_auth;
 mod consumers;
 mod credd_commands;
 mod doctor;
@@ -14,7 +15,6 @@ mod hostile_condor;
 mod identity;
 mod mtk;
 mod onboarding;
-mod revocation;
 mod secrets;
 mod ssh_backends;
 mod ssh_host_keys;
