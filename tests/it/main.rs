@@ -15,6 +15,7 @@ mod hostile_condor;
 mod identity;
 mod mtk;
 mod onboarding;
+mod revocation;
 mod secrets;
 mod ssh_backends;
 mod ssh_host_keys;
