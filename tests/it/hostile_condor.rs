@@ -2,6 +2,7 @@
 //! before its deadline.
 
 mod relayed;
+mod witness;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

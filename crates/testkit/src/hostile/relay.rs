@@ -14,11 +14,12 @@ use std::{
 use cedar::{
     classad::{Ad, Limits},
     security::SessionKey,
+    shared_port,
     wire::{Mode, Reader},
 };
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{IV, PATIENCE, Peer, Session, keys::Pair};
+use super::{IV, PATIENCE, Peer, Session, broken, keys::Pair};
 
 /// Who says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,10 +74,33 @@ impl Relay {
     /// # Errors
     /// The address is not ours.
     pub fn start(ip: Ipv4Addr, upstream: SocketAddr, hook: Arc<Hook>) -> io::Result<Self> {
+        Self::to(ip, upstream, None, hook)
+    }
+
+    /// The same for a daemon behind a shared port, whose id the relay names: to its clients it is the daemon itself.
+    ///
+    /// # Errors
+    /// The address is not ours.
+    pub fn behind_shared_port(
+        ip: Ipv4Addr,
+        upstream: SocketAddr,
+        id: &'static str,
+        hook: Arc<Hook>,
+    ) -> io::Result<Self> {
+        Self::to(ip, upstream, Some(id), hook)
+    }
+
+    fn to(ip: Ipv4Addr, upstream: SocketAddr, id: Option<&'static str>, hook: Arc<Hook>) -> io::Result<Self> {
         let keys = Keys::default();
         Peer::start(ip, move |connection, stream| {
             let server = TcpStream::connect(upstream)?;
-            Wires::new(connection, stream, server, hook.clone(), keys.clone())?.run()
+            let mut wires = Wires::new(connection, stream, server, hook.clone(), keys.clone())?;
+            if let Some(id) = id {
+                let hello = shared_port::connect(id, "relay", 20).map_err(broken)?;
+                wires.server.send(hello.bytes())?;
+                wires.server.channel.reset_digests();
+            }
+            wires.run()
         })
         .map(Self)
     }
