@@ -1,7 +1,10 @@
 //! `cargo xtask`: what the workspace is built, tested and measured with.
 
+mod api;
 mod bench;
 mod demo;
+mod fixtures;
+mod fuzz;
 mod prerequisites;
 mod say;
 mod steps;
@@ -33,6 +36,12 @@ enum Command {
     Demo(demo::Arguments),
     /// Everything that must hold: what CI runs
     Test(test::Arguments),
+    /// The public interface of cedar and credd-client, compared with docs/api
+    Api(api::Arguments),
+    /// What real programs say, recorded again
+    Fixtures(fixtures::Arguments),
+    /// What must hold for any bytes whatever, with a fuzzer's
+    Fuzz(fuzz::Arguments),
     /// Real servers in namespaces of their own
     Testbed(testbed::Arguments),
 }
@@ -43,6 +52,9 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Api(arguments) => api::api(&arguments),
+        Command::Fixtures(arguments) => fixtures::fixtures(&arguments),
+        Command::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Command::Testbed(arguments) => testbed::run(arguments),
     };
     done.unwrap_or_else(|error| {

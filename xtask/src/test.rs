@@ -15,7 +15,7 @@ use testkit::{
 };
 
 use crate::{
-    say,
+    api, say,
     steps::{Steps, cargo, root, run},
 };
 
@@ -66,6 +66,7 @@ fn all(steps: &mut Steps) -> Result<()> {
     steps.step("documentation", || {
         run(cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
+    steps.step("public interfaces", api::check)?;
     steps.step("dependencies", || {
         let deny = tools::cargo_deny(&cache)?.join("cargo-deny");
         run(Command::new(deny)
@@ -120,7 +121,7 @@ fn integration(steps: &mut Steps, filter: &[String]) -> Result<()> {
 }
 
 /// Builds the integration tests and says where their binary is.
-fn test_binary() -> Result<PathBuf> {
+pub(crate) fn test_binary() -> Result<PathBuf> {
     let output = cargo(&[
         "test",
         "--package",
