@@ -18,6 +18,7 @@ mod onboarding;
 mod revocation;
 mod secrets;
 mod ssh_backends;
+mod ssh_config;
 mod ssh_host_keys;
 mod sshd;
 mod vault_budget;

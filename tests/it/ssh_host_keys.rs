@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use distribute::{Algorithms, Error, Identity, Login, Mode, Node, Options, Report, Trust, Verdict};
+use distribute::{Algorithms, Error, Identity, Jump, Login, Mode, Node, Options, Report, Trust, Verdict};
 
 use crate::sshd::{Folder, Sshd, node, place};
 
@@ -189,5 +189,41 @@ fn a_sites_algorithms_are_the_ones_used() {
                 "{list}: {report:?}"
             );
         }
+    }
+}
+
+#[test]
+fn through_other_hosts_natively() {
+    let kit = Kit::certified("ed25519", "127.0.3.2", &["-V", "+1h"]);
+    let (first, second) = (Sshd::start(&kit.folder, 3, ""), Sshd::start(&kit.folder, 4, ""));
+    let known = kit.lines(&[("127.0.3.*", "host")]);
+    let jump = |host: &str| Jump {
+        host: host.to_owned(),
+        port: 22,
+        user: None,
+    };
+    let over = |jump: Vec<Jump>| Options {
+        jump,
+        ..Options::default()
+    };
+    for report in kit.try_both(&known, &over(vec![jump(&first.host), jump(&second.host)])) {
+        report.unwrap();
+    }
+    for log in ["log.3", "log.4"] {
+        let log = kit.folder.read(log);
+        assert_eq!(log.matches("Accepted publickey").count(), 2, "{log}");
+    }
+    // a host on the way is judged like any other
+    let only_the_node = kit.lines(&[("127.0.3.2", "host")]);
+    for report in kit.try_both(&only_the_node, &over(vec![jump(&first.host)])) {
+        match report {
+            Err(Error::HostKey { node, .. }) => assert_eq!(node, first.host),
+            other => panic!("{other:?}"),
+        }
+    }
+    // and one from which it does not go on is told from a node that is down
+    let known = kit.lines(&[("127.0.3.*", "host")]);
+    for report in kit.try_both(&known, &over(vec![jump(&first.host), jump("127.0.3.99")])) {
+        assert!(matches!(report, Err(Error::Unreachable { .. })), "{report:?}");
     }
 }

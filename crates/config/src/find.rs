@@ -28,6 +28,8 @@ pub struct Env {
     pub htgettoken_opts: Option<String>,
     /// `MANAGED_TOKENS_DEV_ENVIRONMENT_LABEL`: before `devEnvironmentLabel` of the file.
     pub dev_label: Option<String>,
+    /// The system's configuration of ssh, [`Env::SSH_CONFIG`] in life; read after `~/.ssh/config`.
+    pub ssh_config: Option<PathBuf>,
 }
 
 impl Env {
@@ -40,6 +42,9 @@ impl Env {
     /// Name of the variable behind [`Env::dev_label`].
     pub const DEV_LABEL: &str = "MANAGED_TOKENS_DEV_ENVIRONMENT_LABEL";
 
+    /// Where ssh looks for the system's configuration.
+    pub const SSH_CONFIG: &str = "/etc/ssh/ssh_config";
+
     /// Fills it in by asking for each variable by name; an empty variable counts as none.
     #[must_use]
     pub fn from_lookup(mut variable: impl FnMut(&str) -> Option<String>) -> Self {
@@ -49,6 +54,7 @@ impl Env {
             gettoken_opts: get(Self::GETTOKEN_OPTS),
             htgettoken_opts: get(Self::HTGETTOKENOPTS),
             dev_label: get(Self::DEV_LABEL),
+            ssh_config: Some(Self::SSH_CONFIG.into()),
         }
     }
 }
@@ -170,6 +176,7 @@ mod tests {
             env,
             Env {
                 home: Some("/h".into()),
+                ssh_config: Some("/etc/ssh/ssh_config".into()),
                 ..Env::default()
             }
         );

@@ -55,8 +55,8 @@ pub use check::check;
 pub use find::{DIRECTORIES, Env, NAMES, find};
 pub use finding::{Finding, Severity};
 pub use site::{
-    AcceptedKey, BadUid, Broken, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective, Kind, Limits, Origin,
-    Retries, Retry, Service, ServiceId, Site, Ssh, Timeouts, Transport, Vault, VaultQuota,
+    AcceptedKey, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective, Jump, Kind,
+    Limits, Origin, Retries, Retry, Service, ServiceId, Site, Ssh, Timeouts, Transport, Vault, VaultQuota,
 };
 pub use template::Template;
 pub use tree::Position;

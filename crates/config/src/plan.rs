@@ -15,7 +15,7 @@ use crate::{
     keys,
     role::Shared,
     section::{self, Section, Unknown},
-    ssh,
+    ssh::{self, ConfigFiles},
     tree::{Position, Value},
     words,
 };
@@ -88,6 +88,7 @@ impl<'a, 't> Plan<'a, 't> {
             top: &top,
             env: self.env,
             ssh: &ssh,
+            ssh_files: ConfigFiles::read(self.env.home.as_deref(), self.env.ssh_config.as_deref()),
             known_hosts_given,
             min_token_lifetime,
         };

@@ -3,16 +3,18 @@
 mod identity;
 mod nodes;
 mod peers;
+mod reach;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub(crate) use nodes::{global_known_hosts, user_known_hosts};
+pub(crate) use reach::{global_known_hosts, user_known_hosts};
 
 use crate::{
     AcceptedKey, Effective, Env, Origin, Service, ServiceId, Ssh,
     finding::Reporter,
     keys,
     section::{self, Section, Unknown},
+    ssh::ConfigFiles,
     tree::{Entry, Value},
 };
 
@@ -21,6 +23,8 @@ pub(crate) struct Shared<'a, 't> {
     pub(crate) top: &'a Section<'t>,
     pub(crate) env: &'a Env,
     pub(crate) ssh: &'a Ssh,
+    /// What `~/.ssh/config` and the system's say.
+    pub(crate) ssh_files: ConfigFiles,
     /// Whether `mtk.ssh.knownHosts` was given: then `sshOptions` have no say in it.
     pub(crate) known_hosts_given: bool,
     pub(crate) min_token_lifetime: Duration,
@@ -83,7 +87,7 @@ impl<'a, 't> RoleReader<'a, 't> {
         let nodes = self.nodes();
         let role_file = self.role_file();
         let file_mode = self.file_mode();
-        let ssh = self.ssh();
+        let (ssh, ssh_by_node) = self.ssh(&nodes, account.as_deref().unwrap_or_default());
         let disable_notifications = self.truth("disableNotifications").unwrap_or_default();
         let marked = self.marked();
         let scopes = name.as_ref().map(|name| self.scopes(name)).unwrap_or_default();
@@ -117,6 +121,7 @@ impl<'a, 't> RoleReader<'a, 't> {
                 disable_notifications,
                 min_token_lifetime: self.shared.min_token_lifetime,
                 ssh,
+                ssh_by_node,
                 scopes,
                 values: Vec::new(),
             }),

@@ -118,6 +118,8 @@ pub struct Service {
     pub min_token_lifetime: Duration,
     /// How its nodes are reached.
     pub ssh: Ssh,
+    /// How a node is reached of which the ssh configuration says something of its own; see [`Service::ssh_on`].
+    pub ssh_by_node: BTreeMap<String, Ssh>,
     /// What its bearer tokens must carry, as scopes of the WLCG profile (`wlcg.groups:/dune`): what the role asks of
     /// the issuer, or as much of it as matters.
     pub scopes: Vec<String>,
@@ -158,6 +160,12 @@ pub struct BadUid {
 }
 
 impl Service {
+    /// How `node` is reached.
+    #[must_use]
+    pub fn ssh_on(&self, node: &str) -> &Ssh {
+        self.ssh_by_node.get(node).unwrap_or(&self.ssh)
+    }
+
     /// Every file this service may write, whoever owns a shared one. See [`Service::destinations_on`].
     ///
     /// # Errors
@@ -386,7 +394,31 @@ impl Default for VaultQuota {
 pub struct Ssh {
     /// sshd's port.
     pub port: u16,
-    /// Where host keys are looked up; they are always checked strictly.
+    /// The account to log in as, if it is not the service's own.
+    pub user: Option<String>,
+    /// What to connect to, if it is not the node's name.
+    pub address: Option<String>,
+    /// The name to look host keys up by, if it is not the node's.
+    pub host_key_alias: Option<String>,
+    /// The name in the node's Kerberos principal, if it is not the node's.
+    pub gssapi_server: Option<String>,
+    /// Whether Kerberos may be tried.
+    pub kerberos: bool,
+    /// Whether keys may be tried.
+    pub public_keys: bool,
+    /// What is done about host keys that no file vouches for.
+    pub checking: Checking,
+    /// `HostKeyAlgorithms`, as written.
+    pub host_key_algorithms: Option<String>,
+    /// `KexAlgorithms`, as written.
+    pub kex_algorithms: Option<String>,
+    /// `Ciphers`, as written.
+    pub ciphers: Option<String>,
+    /// `MACs`, as written.
+    pub macs: Option<String>,
+    /// The hosts to go through, the nearest first.
+    pub jump: Vec<Jump>,
+    /// Where host keys are looked up.
     pub known_hosts: Vec<PathBuf>,
     /// Private keys to try.
     pub identity_files: Vec<PathBuf>,
@@ -394,6 +426,29 @@ pub struct Ssh {
     pub connect_timeout: Duration,
     /// Which implementation speaks.
     pub transport: Transport,
+}
+
+/// What is done about host keys that no file vouches for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Checking {
+    /// They are refused.
+    #[default]
+    Strict,
+    /// The first one is trusted and recorded, another one refused.
+    AcceptNew,
+    /// Any is trusted: the site's wish, and its risk.
+    Off,
+}
+
+/// A host on the way to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jump {
+    /// Its name.
+    pub host: String,
+    /// sshd's port.
+    pub port: u16,
+    /// The account there, if it is not the one on the node.
+    pub user: Option<String>,
 }
 
 /// Which implementation of SSH speaks to a node.
@@ -406,6 +461,8 @@ pub enum Transport {
     Libssh2,
     /// russh: Kerberos.
     Russh,
+    /// The system's ssh, run as a process.
+    OpenSsh,
 }
 
 /// A key that was accepted without doing anything.

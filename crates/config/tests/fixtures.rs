@@ -297,8 +297,8 @@ fn every_typo_is_found_where_it_is() {
     for expected in [
         "3:1: error: condorColectorHost: unknown key (is condorCollectorHost meant?)",
         "6:19: error: minTokenLifetime: \"3 days\" is not a span of time",
-        "7:13: warning: sshOptions: StrictHostKeyChecking=no is not honoured: host keys are checked strictly",
-        "7:13: warning: sshOptions: ProxyJump is not supported",
+        "7:13: warning: sshOptions: StrictHostKeyChecking=no weakens trust and is honoured: whoever stands in between gets the tokens",
+        "7:13: warning: sshOptions: ProxyCommand is not supported",
         "8:1: error: test: this is a flag of the Go service",
         "11:3: error: timeouts.pingTimout: unknown key (is pingTimeout meant?)",
         "13:25: error: mtk.node.tokenLifetime: a Vault token in a file may live 1000000s at the most",

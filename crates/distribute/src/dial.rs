@@ -81,19 +81,34 @@ impl Drop for Cut {
 /// `address` is what to connect to, a name or a number; errors name the node `host`.
 pub(crate) async fn dial(host: &str, address: &str, port: u16, deadline: Deadline) -> Result<Link, Error> {
     let stream = connect(host, address, port, deadline).await?;
-    let failed = |source: io::Error| Error::Unreachable {
-        node: host.to_owned(),
-        port,
-        source: Arc::new(source),
-    };
+    let failed = |source| unreachable(host, port, source);
     stream.set_nodelay(true).map_err(failed)?;
-    let std = stream.into_std().map_err(failed)?;
-    let cut = Cut(std.try_clone().map_err(failed)?);
-    let stream = TcpStream::from_std(std).map_err(failed)?;
+    let stream = stream.into_std().map_err(failed)?;
+    meet(host, port, stream, deadline).await
+}
+
+/// Waits for the banner on a connection, or on a socket that stands for one.
+pub(crate) async fn meet(
+    host: &str,
+    port: u16,
+    stream: std::net::TcpStream,
+    deadline: Deadline,
+) -> Result<Link, Error> {
+    let failed = |source| unreachable(host, port, source);
+    let cut = Cut(stream.try_clone().map_err(failed)?);
+    let stream = TcpStream::from_std(stream).map_err(failed)?;
     let server = deadline
         .bound(host, Stage::Banner, banner(&stream, host, port))
         .await??;
     Ok(Link { stream, cut, server })
+}
+
+fn unreachable(host: &str, port: u16, source: io::Error) -> Error {
+    Error::Unreachable {
+        node: host.to_owned(),
+        port,
+        source: Arc::new(source),
+    }
 }
 
 async fn connect(host: &str, address: &str, port: u16, deadline: Deadline) -> Result<TcpStream, Error> {

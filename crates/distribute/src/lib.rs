@@ -64,7 +64,7 @@ pub use node::{
     Difference, File, Identity, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report,
     Transport,
 };
-pub use options::{Algorithms, Options, Trust};
+pub use options::{Algorithms, Jump, Options, Trust};
 use tracing::Instrument;
 
 /// Brings about `files` on one node, as one account, in one session.

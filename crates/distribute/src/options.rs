@@ -15,6 +15,8 @@ pub struct Options {
     pub gssapi_server: Option<String>,
     /// Which algorithms may be used.
     pub algorithms: Algorithms,
+    /// Hosts to go through, the nearest first (`ProxyJump`).
+    pub jump: Vec<Jump>,
 }
 
 /// What to do about host keys that no `known_hosts` file vouches for. Revoked keys are refused whatever it says.
@@ -57,4 +59,15 @@ pub struct Algorithms {
     pub ciphers: Option<String>,
     /// `MACs`.
     pub macs: Option<String>,
+}
+
+/// A host on the way to the node. It is logged in to as the node is, over russh, and judged by the same `known_hosts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jump {
+    /// Its name.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The account there; `None` is the node's.
+    pub user: Option<String>,
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::Plan;
 use crate::{
-    Ssh, Transport, role,
+    Checking, Ssh, Transport, role,
     section::{self, Section},
     ssh,
     tree::Value,
@@ -40,6 +40,18 @@ impl<'t> Plan<'_, 't> {
             identity_files,
             connect_timeout: Duration::from_secs(30),
             transport,
+            user: None,
+            address: None,
+            host_key_alias: None,
+            gssapi_server: None,
+            kerberos: true,
+            public_keys: true,
+            checking: Checking::Strict,
+            host_key_algorithms: None,
+            kex_algorithms: None,
+            ciphers: None,
+            macs: None,
+            jump: Vec::new(),
         };
         (ssh, given)
     }
@@ -54,16 +66,9 @@ impl<'t> Plan<'_, 't> {
             "auto" => return Transport::Auto,
             "libssh2" => return Transport::Libssh2,
             "russh" => return Transport::Russh,
-            "openssh" => {
-                self.report.error(
-                    entry.node.at,
-                    &path,
-                    "openssh is not available in this version",
-                    "auto is used",
-                );
-            }
+            "openssh" => return Transport::OpenSsh,
             other => {
-                let message = format!("{other:?} is none of auto, libssh2, russh");
+                let message = format!("{other:?} is none of auto, libssh2, russh, openssh");
                 self.report.error(entry.node.at, &path, message, "auto is used");
             }
         }

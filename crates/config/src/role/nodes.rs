@@ -1,12 +1,13 @@
 //! Where its files go and how they get there: nodes, paths, modes, SSH.
 
-use std::path::{Path, PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{RoleReader, Setting};
+use super::RoleReader;
 use crate::{
-    Origin, Service, Ssh,
+    Checking, Origin, Service, Ssh,
     copier::{self, DEFAULT_MODE},
-    duration, section, ssh,
+    duration, section,
+    ssh::{self, Complaint, ConfigFiles, SshOptions, Target},
     template::Template,
     tree::Position,
 };
@@ -131,67 +132,74 @@ impl<'t> RoleReader<'_, 't> {
         mode
     }
 
-    pub(super) fn ssh(&mut self) -> Ssh {
-        let mut ssh = self.shared.ssh.clone();
-        let mut origin = Origin::Default;
+    /// How nodes are reached: all of them, and those of which the ssh configuration says something of its own.
+    pub(super) fn ssh(&mut self, nodes: &[String], account: &str) -> (Ssh, BTreeMap<String, Ssh>) {
+        let (mut options, mut origin, mut at, mut path) = (
+            SshOptions::default(),
+            Origin::Default,
+            self.role.at(),
+            String::new(),
+        );
         if let Some((text, setting)) = self.text("sshOptions") {
-            self.apply_ssh_options(&text, &setting, &mut ssh);
+            (at, path) = (setting.entry.node.at, setting.path.clone());
+            match ssh::parse(&text) {
+                Ok(read) => options = read,
+                Err(why) => {
+                    let message = format!("these options cannot be split: {why}");
+                    self.report.refuse(at, &path, message, "");
+                }
+            }
             origin = setting.origin.clone();
             self.keep("sshOptions", text, setting.origin);
         }
-        let show = |paths: &[PathBuf]| {
-            paths
-                .iter()
-                .map(|p| p.display().to_string())
-                .collect::<Vec<_>>()
-                .join(",")
-        };
-        let shown = format!(
-            "port={} connectTimeout={} knownHosts={} identityFiles={}",
-            ssh.port,
-            duration::show(ssh.connect_timeout),
-            show(&ssh.known_hosts),
-            show(&ssh.identity_files),
-        );
-        self.keep("ssh", shown, origin);
-        ssh
-    }
-
-    pub(super) fn apply_ssh_options(&mut self, text: &str, setting: &Setting<'t>, ssh: &mut Ssh) {
-        let at = setting.entry.node.at;
-        let options = match ssh::parse(text, self.shared.env.home.as_deref()) {
-            Ok(options) => options,
-            Err(why) => {
-                self.report.refuse(
-                    at,
-                    &setting.path,
-                    format!("these options cannot be split: {why}"),
-                    "",
-                );
-                return;
+        let home = self.shared.env.home.as_deref();
+        let only;
+        let none = ConfigFiles::default();
+        let files = match options.config_file.as_deref() {
+            None => &self.shared.ssh_files,
+            Some(none_word) if none_word.eq_ignore_ascii_case("none") => &none,
+            Some(file) => {
+                only = ConfigFiles::only(&ssh::expand(file, home).unwrap_or_else(|| file.into()), home);
+                &only
             }
         };
-        for complaint in options.complaints {
+        let target = |host| Target {
+            host,
+            user: account,
+            home,
+        };
+        let mut complaints: Vec<Complaint> = Vec::new();
+        let mut settle = |mut options: SshOptions, target: Target<'_>| {
+            let ssh = self.shared.reach(&mut options, target);
+            for complaint in options.complaints {
+                if !complaints.contains(&complaint) {
+                    complaints.push(complaint);
+                }
+            }
+            ssh
+        };
+        let all = settle(options.clone(), target(""));
+        let mut by_node = BTreeMap::new();
+        for node in nodes {
+            let mut options = options.clone();
+            files.apply(&mut options, target(node));
+            let ssh = settle(options, target(node));
+            if ssh != all {
+                by_node.insert(node.clone(), ssh);
+            }
+        }
+        for complaint in complaints {
             if complaint.grave {
-                self.report
-                    .warn(at, &setting.path, complaint.message, complaint.advice);
+                self.report.warn(at, &path, complaint.message, complaint.advice);
             } else {
-                self.report
-                    .note(at, &setting.path, complaint.message, complaint.advice);
+                self.report.note(at, &path, complaint.message, complaint.advice);
             }
         }
-        ssh.port = options.port.unwrap_or(ssh.port);
-        ssh.connect_timeout = options.connect_timeout.unwrap_or(ssh.connect_timeout);
-        if !options.identity_files.is_empty() {
-            ssh.identity_files = options.identity_files;
+        self.keep("ssh", shown(&all), origin.clone());
+        for (node, ssh) in &by_node {
+            self.keep(&format!("ssh on {node}"), shown(ssh), origin.clone());
         }
-        let asked = options.user_known_hosts.is_some() || options.global_known_hosts.is_some();
-        if asked && !self.shared.known_hosts_given {
-            let home = self.shared.env.home.as_deref();
-            let mut files = options.user_known_hosts.unwrap_or_else(|| user_known_hosts(home));
-            files.extend(options.global_known_hosts.unwrap_or_else(global_known_hosts));
-            ssh.known_hosts = files;
-        }
+        (all, by_node)
     }
 
     pub(super) fn marked(&mut self) -> bool {
@@ -212,18 +220,41 @@ impl<'t> RoleReader<'_, 't> {
     }
 }
 
-/// Where OpenSSH looks for the user's known hosts; those that are there.
-pub(crate) fn user_known_hosts(home: Option<&Path>) -> Vec<PathBuf> {
-    home.map(|h| vec![h.join(".ssh/known_hosts"), h.join(".ssh/known_hosts2")])
-        .unwrap_or_default()
-}
-
-/// Where OpenSSH looks for the machine's known hosts; those that are there.
-pub(crate) fn global_known_hosts() -> Vec<PathBuf> {
-    vec![
-        "/etc/ssh/ssh_known_hosts".into(),
-        "/etc/ssh/ssh_known_hosts2".into(),
-    ]
+fn shown(ssh: &Ssh) -> String {
+    let list = |paths: &[PathBuf]| {
+        let all: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+        all.join(",")
+    };
+    let mut text = format!(
+        "port={} connectTimeout={} knownHosts={} identityFiles={}",
+        ssh.port,
+        duration::show(ssh.connect_timeout),
+        list(&ssh.known_hosts),
+        list(&ssh.identity_files),
+    );
+    let jump: Vec<String> = ssh
+        .jump
+        .iter()
+        .map(|jump| format!("{}:{}", jump.host, jump.port))
+        .collect();
+    let jump = (!jump.is_empty()).then(|| jump.join(","));
+    let checking = match ssh.checking {
+        Checking::Strict => None,
+        Checking::AcceptNew => Some("accept-new".to_owned()),
+        Checking::Off => Some("no".to_owned()),
+    };
+    for (name, value) in [
+        ("user", &ssh.user),
+        ("address", &ssh.address),
+        ("hostKeyAlias", &ssh.host_key_alias),
+        ("strictHostKeyChecking", &checking),
+        ("proxyJump", &jump),
+    ] {
+        if let Some(value) = value {
+            text += &format!(" {name}={value}");
+        }
+    }
+    text
 }
 
 fn is_host(text: &str) -> bool {

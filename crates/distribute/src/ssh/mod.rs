@@ -5,6 +5,7 @@
 
 mod algorithms;
 mod gssapi;
+mod jump;
 mod libssh2;
 mod openssh;
 mod russh;
@@ -20,7 +21,7 @@ use std::{
 use crate::{
     Error, File, FileError, Gate, Identity, Landed, Limits, Login, Method, Mode, Node, Report, Stage,
     Verdict,
-    dial::{Deadline, Link, dial},
+    dial::{Deadline, Link},
     gate::AtNode,
     identity::{self, Credential},
     known_hosts::KnownHosts,
@@ -289,7 +290,7 @@ async fn known_hosts(job: &Job) -> Result<KnownHosts, Error> {
 /// Dials, again a few times where sshd turns us away at the door: `MaxStartups` does so by lot.
 async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
     for pause in KNOCKS {
-        match dial(job.host(), job.node.address(), job.node.port, deadline).await {
+        match jump::through(job, deadline).await {
             Err(error @ Error::TooManyConnections { .. }) => {
                 // Drawn, so that those turned away together do not come back together.
                 let pause = pause.mul_f64(rand::random_range(0.5..1.5));
@@ -302,7 +303,7 @@ async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
             done => return done,
         }
     }
-    dial(job.host(), job.node.address(), job.node.port, deadline).await
+    jump::through(job, deadline).await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -4,7 +4,12 @@
 //! `known_hosts`, nothing is forwarded, and nobody is asked for anything. What else ssh reads in its own
 //! configuration is its user's business.
 
-use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, join},
@@ -13,7 +18,7 @@ use tokio::{
 
 use super::{Job, sftp, work};
 use crate::{
-    Error, Identity, Method, Report, Stage, Transport, Verdict,
+    Error, Identity, Method, Report, Stage, Transport, Trust, Verdict,
     dial::{Deadline, clip},
 };
 
@@ -94,7 +99,6 @@ fn arguments(job: &Job, identities: &[Identity]) -> Vec<OsString> {
     let connect = job.limits.connect.as_secs().max(1);
     for (name, value) in [
         ("BatchMode", "yes"),
-        ("StrictHostKeyChecking", "yes"),
         ("UpdateHostKeys", "no"),
         ("GlobalKnownHostsFile", "/dev/null"),
         ("VerifyHostKeyDNS", "no"),
@@ -112,7 +116,37 @@ fn arguments(job: &Job, identities: &[Identity]) -> Vec<OsString> {
         option(name, value.into());
     }
     option("ConnectTimeout", connect.to_string().into());
-    option("UserKnownHostsFile", quoted_list(&job.node.known_hosts));
+    let options = &job.node.options;
+    let (checking, record) = match &options.trust {
+        Trust::Strict => ("yes", None),
+        Trust::FirstUse { record } => ("accept-new", Some(record)),
+        Trust::Any { record } => ("no", Some(record)),
+    };
+    option("StrictHostKeyChecking", checking.into());
+    // ssh writes new keys to the first of them.
+    let files: Vec<PathBuf> = record.into_iter().chain(&job.node.known_hosts).cloned().collect();
+    option("UserKnownHostsFile", quoted_list(&files));
+    let jump: Vec<String> = options
+        .jump
+        .iter()
+        .map(|jump| {
+            let user = jump.user.as_ref().unwrap_or(&job.node.user);
+            format!("{user}@{}:{}", jump.host, jump.port)
+        })
+        .collect();
+    for (name, value) in [
+        ("HostName", options.address.clone()),
+        ("HostKeyAlias", options.host_key_alias.clone()),
+        ("HostKeyAlgorithms", options.algorithms.host_keys.clone()),
+        ("KexAlgorithms", options.algorithms.kex.clone()),
+        ("Ciphers", options.algorithms.ciphers.clone()),
+        ("MACs", options.algorithms.macs.clone()),
+        ("ProxyJump", (!jump.is_empty()).then(|| jump.join(","))),
+    ] {
+        if let Some(value) = value {
+            option(name, value.into());
+        }
+    }
     option("Port", job.node.port.to_string().into());
     option("User", job.node.user.clone().into());
     // Of each option ssh takes the first it meets.
@@ -144,7 +178,7 @@ fn quoted(path: &Path) -> OsString {
     format!("\"{}\"", path.display().to_string().replace('%', "%%")).into()
 }
 
-fn quoted_list(paths: &[std::path::PathBuf]) -> OsString {
+fn quoted_list(paths: &[PathBuf]) -> OsString {
     if paths.is_empty() {
         return "/dev/null".into();
     }

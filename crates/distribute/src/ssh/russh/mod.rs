@@ -10,8 +10,8 @@ use std::{
 };
 
 use russh::{
-    ChannelMsg, Disconnect, MethodSet, SshId,
-    client::{self, AuthResult, DisconnectReason},
+    ChannelMsg, ChannelStream, Disconnect, MethodSet, SshId,
+    client::{self, AuthResult, DisconnectReason, Msg},
     keys::PublicKeyOrCertificate,
 };
 
@@ -253,6 +253,30 @@ impl Session {
             Err(_) => Err(missing(
                 "what runs as SFTP server ended or said something else".into(),
             )),
+        }
+    }
+
+    /// A connection from this host to another (`direct-tcpip`), for [`super::jump`].
+    pub(super) async fn direct(
+        &self,
+        job: &Job,
+        address: &str,
+        port: u16,
+    ) -> Result<ChannelStream<Msg>, Error> {
+        let opening = self
+            .handle
+            .channel_open_direct_tcpip(address, u32::from(port), "127.0.0.1", 0);
+        match opening.await {
+            Ok(channel) => Ok(channel.into_stream()),
+            Err(russh::Error::ChannelOpenFailure(why)) => Err(Error::Unreachable {
+                node: job.node.host.clone(),
+                port,
+                source: Arc::new(std::io::Error::other(format!(
+                    "the host before it in ProxyJump would not connect to it: {why:?}"
+                ))),
+            }),
+            Err(_) if self.handle.is_closed() => Err(self.gone(job, Stage::Connect)),
+            Err(error) => Err(broken(job, Stage::Connect, &error)),
         }
     }
 
