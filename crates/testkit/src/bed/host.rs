@@ -241,7 +241,8 @@ impl Bed {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--target={}", self.pid()?))
-            .args(["--all", "--"]);
+            // the root too: this process may itself live in a chroot, which is not part of a namespace
+            .args(["--all", "--root", "--"]);
         command
             .arg(self.layout.dir.join("mtk-bed"))
             .args(["testbed", "__inside", "enter"]);
