@@ -12,6 +12,9 @@
 //! - [`auth`]: the authentication methods
 //! - [`commands`]: what is asked
 //!
+//! What each error means in practice, and what to do about it, is in `docs/errors-condor.md`, which the documentation of
+//! `credd-client` has as `credd_client::errors`.
+//!
 //! ```
 //! use cedar::{shared_port, wire::Channel};
 //! let mut channel = Channel::new();

@@ -346,6 +346,19 @@ mod tests {
         assert_eq!(error.fault(), Fault::Network);
     }
 
+    /// The table of the documentation says what the types say.
+    #[test]
+    fn every_code_is_in_the_documentation() {
+        let table = include_str!("../../../docs/errors-condor.md");
+        for number in 0..=14 {
+            let code = ResultCode::from_wire(number);
+            let text = code.to_string();
+            let meaning = text.split_once(" (").unwrap().1.trim_end_matches(')');
+            let row = format!("| {number} | `{code:?}` | {meaning} |");
+            assert!(table.contains(&row), "{row}");
+        }
+    }
+
     #[test]
     fn a_mapping_problem_is_told_from_a_network_problem() {
         let kind = cedar::Error::WrongUser {

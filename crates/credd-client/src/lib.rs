@@ -6,6 +6,8 @@
 //! the expected user before the credential is sent, must say so again in its answer (23.10.1 and later), and must
 //! show a newer file afterwards.
 //!
+//! What can go wrong, and what to do about it: [`errors`].
+//!
 //! ```no_run
 //! # async fn example(ticket: kerberos::Ticket, gss: kerberos::Gss, token: credential::LongToken)
 //! # -> Result<(), credd_client::Error> {
@@ -23,6 +25,9 @@
 //! # Ok(())
 //! # }
 //! ```
+
+#[doc = include_str!("../../../docs/errors-condor.md")]
+pub mod errors {}
 
 mod address;
 mod answers;
