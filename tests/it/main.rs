@@ -23,4 +23,5 @@ mod ssh_host_keys;
 mod sshd;
 mod vault_budget;
 mod vault_ha;
+mod vault_tokens;
 mod whole_way;

@@ -1,0 +1,131 @@
+//! Bearer tokens of the real secrets engine and issuer: whole, with less in them, and checked against the issuer's keys.
+
+use std::sync::Arc;
+
+use credential::{BearerToken, Principal, Profile};
+use jiff::Timestamp;
+use kerberos::{Gss, Keytab, Mech, Target};
+use testkit::site::{self, VAULT};
+use vault_client::{Client, Error, Login, Options, Restriction, SecretPath};
+
+use crate::bed::bed;
+
+/// A robot, logged in.
+struct Robot {
+    client: Client,
+    tls: Arc<tls::ClientConfig>,
+    login: Login,
+    path: SecretPath,
+}
+
+impl Robot {
+    async fn new() -> Self {
+        let trust = tls::Trust {
+            system: false,
+            ca_file: Some(bed().layout().ca()),
+            ..tls::Trust::default()
+        };
+        let tls = tls::client_config(&trust).unwrap();
+        let client = Client::new(Options::new(VAULT.name.parse().unwrap(), tls.clone())).unwrap();
+        let account = site::SERVICES[0].account();
+        let principal: Principal = account.principal().parse().unwrap();
+        let keytab = Keytab::open(&bed().keytab(&account.name), &principal).unwrap();
+        let gss = Gss::new(1);
+        let ticket = gss.acquire(&keytab).await.unwrap();
+        let turn = client.turn().await.unwrap();
+        let target = Target::Principal(client.kerberos_target());
+        let (_, ap_req) = gss.begin(&ticket, &target, Mech::Krb5, false).await.unwrap();
+        let login = client
+            .login_kerberos_in(turn, "dune", "production", &ap_req, &principal, Timestamp::now())
+            .await
+            .unwrap();
+        let path = SecretPath::new("dune", &account.credkey(), "production").unwrap();
+        Self {
+            client,
+            tls,
+            login,
+            path,
+        }
+    }
+
+    async fn less(&self, scopes: &[&str], audiences: &[&str]) -> Result<BearerToken, Error> {
+        let restriction = Restriction::new(scopes, audiences)?;
+        self.client
+            .bearer_with_less(&self.login.token, &self.path, &restriction, 60)
+            .await
+            .map(|bearer| bearer.token)
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
+}
+
+#[test]
+fn a_token_may_do_less_and_be_for_others() {
+    run(async {
+        let robot = Robot::new().await;
+        let whole = robot
+            .client
+            .bearer(&robot.login.token, &robot.path, 60)
+            .await
+            .unwrap();
+        let claims = whole.token.claims().unwrap();
+        assert_eq!(claims.profile(), Profile::Wlcg);
+        assert!(
+            claims
+                .missing(["storage.read:/dune/x", "compute.create"])
+                .is_empty()
+        );
+        assert!(claims.groups.contains(&"/dune/production".to_owned()));
+
+        let less = robot.less(&["storage.read:/dune"], &[]).await.unwrap();
+        let claims = less.claims().unwrap();
+        assert_eq!(claims.scope, "storage.read:/dune");
+        assert_eq!(claims.missing(["compute.create"]), ["compute.create"]);
+
+        let audiences = ["https://b.example.org", "https://a.example.org"];
+        let others = robot.less(&["compute.create"], &audiences).await.unwrap();
+        assert_eq!(others.claims().unwrap().aud, audiences, "in the order asked for");
+
+        let refused = robot.less(&["storage.modify:/nova"], &[]).await.unwrap_err();
+        assert!(matches!(refused, Error::ExchangeRefused { .. }), "{refused:?}");
+        let refused = robot.less(&[], &["https://forbidden.example"]).await.unwrap_err();
+        assert!(
+            matches!(refused, Error::ExchangeRefused { .. }) && !refused.retryable(),
+            "{refused:?}"
+        );
+        robot.client.revoke_self(&robot.login.token).await.unwrap();
+    });
+}
+
+#[test]
+fn the_issuers_own_keys_vouch_for_its_tokens() {
+    run(async {
+        let robot = Robot::new().await;
+        let bearer = robot
+            .client
+            .bearer(&robot.login.token, &robot.path, 60)
+            .await
+            .unwrap();
+        let keys = vault_client::issuer_keys(site::ISSUER_URL, &robot.tls)
+            .await
+            .unwrap();
+        let claims = bearer.token.verify(&keys, Timestamp::now()).unwrap();
+        assert_eq!(claims.iss, site::ISSUER_URL);
+        // one letter of the signature
+        let mut text = bearer.token.expose().to_owned();
+        let at = text.rfind('.').unwrap() + 1;
+        let other = if &text[at..=at] == "A" { "B" } else { "A" };
+        text.replace_range(at..=at, other);
+        let forged = BearerToken::new(text).unwrap();
+        assert!(forged.verify(&keys, Timestamp::now()).is_err());
+        let vault = format!("https://{}:{}", VAULT.name, VAULT.port);
+        assert!(vault_client::issuer_keys(&vault, &robot.tls).await.is_err());
+        robot.client.revoke_self(&robot.login.token).await.unwrap();
+    });
+}
