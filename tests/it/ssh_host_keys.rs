@@ -1,6 +1,6 @@
 //! Host keys as sites have them: certificates of an authority, revoked keys, and trust on first use where a site says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use distribute::{Algorithms, Error, Identity, Jump, Login, Mode, Node, Options, Report, Trust, Verdict};
 
@@ -36,7 +36,7 @@ impl Kit {
     }
 
     /// Over both transports, which must come to the same.
-    fn try_both(&self, known_hosts: &PathBuf, options: &Options) -> Vec<Result<Report, Error>> {
+    fn try_both(&self, known_hosts: &Path, options: &Options) -> Vec<Result<Report, Error>> {
         let identities = vec![Identity::Key(self.folder.join("user"))];
         let logins = [
             Login::Libssh2 {
@@ -141,7 +141,7 @@ fn trust_on_first_use_only_where_the_site_says_so() {
     let accept_new = with(Trust::FirstUse {
         record: record.clone(),
     });
-    let verdicts = |known_hosts: &PathBuf, options: &Options| -> Vec<Verdict> {
+    let verdicts = |known_hosts: &Path, options: &Options| -> Vec<Verdict> {
         let reports = kit.try_both(known_hosts, options);
         reports
             .into_iter()
