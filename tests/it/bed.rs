@@ -175,6 +175,11 @@ impl TestBed {
         answer.json()
     }
 
+    /// A node's root directory, from outside the node.
+    pub fn node_root(&self, node: &str) -> PathBuf {
+        nodes::root_of(&self.layout, node)
+    }
+
     /// Plays the person in front of the browser.
     pub fn consent(&self, address: &str, account: &str) {
         issuer::consent(address, account).unwrap();

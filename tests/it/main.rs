@@ -21,6 +21,7 @@ mod ssh_backends;
 mod ssh_config;
 mod ssh_host_keys;
 mod sshd;
+mod token_command;
 mod vault_budget;
 mod vault_ha;
 mod vault_tokens;

@@ -64,6 +64,9 @@ pub(crate) enum Command {
     Onboard(crate::commands::onboard::Args),
     /// Take back what a robot was given: nothing can be minted for it from then on.
     Revoke(crate::commands::revoke::Args),
+    /// Bearer tokens for people and jobs, from a Vault token that lies there already.
+    #[command(subcommand)]
+    Token(crate::commands::token::Args),
     /// Try every hop of a service, and say what to do about each that fails.
     Doctor(crate::commands::doctor::Args),
     /// Look at the configuration.

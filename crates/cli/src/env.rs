@@ -6,5 +6,20 @@ pub(crate) const LOG: &str = "MTK_LOG";
 /// Set to anything: no colours.
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 
+/// Options for `mtk token get`, as htgettoken reads them; words parted by blanks.
+pub(crate) const HTGETTOKENOPTS: &str = "HTGETTOKENOPTS";
+
+/// A bearer token itself (WLCG bearer token discovery).
+pub(crate) const BEARER_TOKEN: &str = "BEARER_TOKEN";
+
+/// The file of a bearer token (WLCG bearer token discovery).
+pub(crate) const BEARER_TOKEN_FILE: &str = "BEARER_TOKEN_FILE";
+
+/// Where a session's own files are; a bearer token among them.
+pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+
+/// Below it htgettoken keeps credkeys.
+pub(crate) const HOME: &str = "HOME";
+
 // Those that the Go service reads as well are listed where they are understood: `config::Env`. `MTK_STATE_DIR` is an
 // option of the command line (args.rs).

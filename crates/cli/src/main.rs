@@ -20,7 +20,7 @@ use crate::{
 
 fn main() -> ExitCode {
     keep_secrets_out_of_core_files();
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(commands::token::with_environment(std::env::args_os().collect()));
     logging::init(cli.verbose, cli.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -46,6 +46,7 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Status(args) => commands::status::status(cli, args).await,
         Command::Onboard(args) => commands::onboard::onboard(cli, args).await,
         Command::Revoke(args) => commands::revoke::revoke(cli, args).await,
+        Command::Token(args) => commands::token::token(args).await,
         Command::Doctor(args) => commands::doctor::doctor(cli, args).await,
         Command::Config(command) => commands::config::config(cli, command),
         Command::Credd(command) => commands::credd::credd(cli, command).await,

@@ -7,3 +7,4 @@ pub(crate) mod onboard;
 pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod token;
