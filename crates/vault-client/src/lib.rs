@@ -8,7 +8,10 @@
 //! Requests are built with rustify and vaultrs and sent by a `rustify::Client` of our own over reqwest: no
 //! environment variable changes anything, no proxy is used, only https is spoken.
 //!
-//! Left to others: making Kerberos tokens, retries and pacing, files, configuration.
+//! Each request waits for its turn in a budget ([`Quota`]) that all mtk processes of the host share through a file: what
+//! ends first goes first ([`Client::in_turn_of`]), and a block is waited out. An election in a cluster is waited out, too.
+//!
+//! Left to others: making Kerberos tokens, other retries, files with tokens, configuration.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
