@@ -15,7 +15,7 @@ use testkit::{
 };
 
 use crate::{
-    say,
+    bench_credd, say,
     steps::{Steps, cargo, root, run},
 };
 
@@ -33,10 +33,19 @@ enum What {
         #[arg(long, default_value_t = 6)]
         runs: usize,
     },
+    /// Stores a second into one credd, beside condor_store_cred and the credd's CPU time
+    Credd {
+        /// Stores of each kind
+        #[arg(long, default_value_t = 100)]
+        stores: usize,
+    },
 }
 
 pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
-    let What::Run { runs } = arguments.what;
+    let runs = match arguments.what {
+        What::Run { runs } => runs,
+        What::Credd { stores } => return bench_credd::bench(stores),
+    };
     let mut steps = Steps::default();
     steps.step("prerequisites", || {
         prerequisites::ensure(&[For::Bed, For::Build], &say::people)

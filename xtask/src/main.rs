@@ -2,6 +2,7 @@
 
 mod api;
 mod bench;
+mod bench_credd;
 mod demo;
 mod fixtures;
 mod fuzz;

@@ -1,0 +1,267 @@
+//! How many stores a second one credd takes from us, beside `condor_store_cred` and beside what its CPU time allows.
+//! `cargo xtask bench credd` runs it inside the test bed.
+//!
+//! store_rate CREDD KEYTAB PRINCIPAL USER CONDOR-CONFIG STORES -- CONDOR-STORE-CRED...
+//!
+//! CONDOR-CONFIG is in the environment of the credd's process, by which it is found; `{}` in CONDOR-STORE-CRED becomes
+//! the name of a credential.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a measurement is for people, and counts are small"
+)]
+
+use std::{
+    error::Error,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Instant,
+};
+
+use credd_client::{Credd, CreddAddress, Identity, Options};
+use credential::{Principal, SecretBytes};
+use kerberos::{Gss, Keytab};
+use tokio::task::JoinSet;
+
+type Failed = Box<dyn Error + Send + Sync>;
+
+/// Made up: no job uses it.
+const SERVICE: &str = "bench";
+
+/// One measurement.
+struct Rate {
+    stores: usize,
+    /// Commands at the credd: we ask before and after each store.
+    commands: usize,
+    seconds: f64,
+    credd_cpu: f64,
+}
+
+impl Rate {
+    fn print(&self, what: &str, old: Option<&Rate>) {
+        let rate = self.stores as f64 / self.seconds;
+        // the credd has one thread
+        let busy = self.credd_cpu / self.seconds;
+        let cost = 1e3 * self.credd_cpu / self.commands as f64;
+        let ratio = old.map_or_else(String::new, |old| {
+            format!("{:>6.1} x", rate / (old.stores as f64 / old.seconds))
+        });
+        println!(
+            "{what:<42} {rate:>7.1} {:>9.1} {cost:>9.2} {:>6.0} % {ratio:>9}",
+            self.commands as f64 / self.seconds,
+            100.0 * busy
+        );
+    }
+}
+
+struct Bench {
+    address: CreddAddress,
+    identity: Identity,
+    user: String,
+    pid: u32,
+}
+
+fn main() -> Result<(), Failed> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run())
+}
+
+async fn run() -> Result<(), Failed> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [credd, keytab, principal, user, config, stores, dashes, old @ ..] = words.as_slice() else {
+        return Err(
+            "usage: store_rate CREDD KEYTAB PRINCIPAL USER CONDOR-CONFIG STORES -- COMMAND...".into(),
+        );
+    };
+    if dashes != "--" {
+        return Err("-- is missing before condor_store_cred".into());
+    }
+    let principal: Principal = principal.parse()?;
+    let gss = Gss::new(8);
+    let ticket = gss.acquire(&Keytab::open(keytab.as_ref(), &principal)?).await?;
+    let bench = Arc::new(Bench {
+        address: CreddAddress::from_entry(credd)?,
+        identity: Identity::kerberos(ticket, gss, user.as_str()),
+        user: user.clone(),
+        pid: *processes("condor_credd", config)?
+            .first()
+            .ok_or("no condor_credd runs with that configuration")?,
+    });
+    // they would work on every store, and throw away what Vault refuses
+    let credmons = processes("condor_credmon", config)?;
+    let _frozen = credmons
+        .into_iter()
+        .map(Frozen::new)
+        .collect::<Result<Vec<_>, _>>()?;
+    let stores: usize = stores.parse()?;
+    println!(
+        "{:<42} {:>7} {:>9} {:>9} {:>8} {:>9}",
+        format!("{stores} stores each"),
+        "stores/s",
+        "commands/s",
+        "ms CPU/c.",
+        "credd",
+        "to 1."
+    );
+    let one = by_hand(&bench, old, stores, 1)?;
+    one.print("condor_store_cred, one after another", None);
+    by_hand(&bench, old, stores, 8)?.print("condor_store_cred, 8 at once", Some(&one));
+    for concurrency in [1, 8, 64] {
+        for resume in [true, false] {
+            let rate = ours(&bench, stores, concurrency, resume).await?;
+            let session = if resume {
+                "session resumed"
+            } else {
+                "a session each"
+            };
+            rate.print(
+                &format!("credd-client, {concurrency} at once, {session}"),
+                Some(&one),
+            );
+        }
+    }
+    let credd = bench.credd();
+    for held in credd.list(&bench.user).await? {
+        if held.name.starts_with(SERVICE) {
+            credd.delete(&bench.user, &held.name, None).await?;
+        }
+    }
+    Ok(())
+}
+
+impl Bench {
+    fn credd(&self) -> Credd {
+        Credd::new(self.address.clone(), self.identity.clone(), Options::default())
+    }
+}
+
+fn credential() -> SecretBytes {
+    let url = "https://vault.mtk.test:8200/v1/secret/oauth/creds/dune/bench:production";
+    SecretBytes::new(format!("{{\"vault_url\": \"{url}\"}}\n").into_bytes())
+}
+
+async fn ours(bench: &Arc<Bench>, stores: usize, concurrency: usize, resume: bool) -> Result<Rate, Failed> {
+    let shared = Arc::new(bench.credd());
+    let name = |n: usize| format!("c{concurrency}{resume}{n}");
+    // the session that the others resume
+    shared.query(&bench.user, SERVICE, None).await?;
+    let (cpu, start) = (cpu(bench.pid)?, Instant::now());
+    let mut running = JoinSet::new();
+    for n in 0..stores {
+        if running.len() >= concurrency {
+            running.join_next().await.transpose()?.transpose()?;
+        }
+        let (bench, shared, name) = (bench.clone(), shared.clone(), name(n));
+        running.spawn(async move {
+            let json = credential();
+            let credd = if resume { shared } else { Arc::new(bench.credd()) };
+            let stored = credd.store(&bench.user, SERVICE, Some(&name), &json);
+            stored.await.map(drop).map_err(Failed::from)
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done??;
+    }
+    Ok(Rate {
+        stores,
+        commands: 3 * stores,
+        seconds: start.elapsed().as_secs_f64(),
+        credd_cpu: self::cpu(bench.pid)? - cpu,
+    })
+}
+
+fn by_hand(bench: &Bench, command: &[String], stores: usize, concurrency: usize) -> Result<Rate, Failed> {
+    let (program, words) = command.split_first().ok_or("no condor_store_cred")?;
+    let (cpu, start) = (cpu(bench.pid)?, Instant::now());
+    let mut running = std::collections::VecDeque::new();
+    let finish = |child: std::process::Child| -> Result<(), Failed> {
+        let output = child.wait_with_output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = [output.stdout, output.stderr].concat();
+        Err(format!("condor_store_cred failed: {}", String::from_utf8_lossy(&said)).into())
+    };
+    for n in 0..stores {
+        if running.len() >= concurrency
+            && let Some(child) = running.pop_front()
+        {
+            finish(child)?;
+        }
+        let name = format!("{SERVICE}_o{concurrency}n{n}");
+        let mut store = Command::new(program);
+        store.args(words.iter().map(|word| word.replace("{}", &name)));
+        let piped = store
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        running.push_back(piped.spawn()?);
+    }
+    for child in running {
+        finish(child)?;
+    }
+    Ok(Rate {
+        stores,
+        commands: stores,
+        seconds: start.elapsed().as_secs_f64(),
+        credd_cpu: self::cpu(bench.pid)? - cpu,
+    })
+}
+
+/// A process that stands still until this is dropped.
+struct Frozen(u32);
+
+impl Frozen {
+    fn new(pid: u32) -> Result<Self, Failed> {
+        signal(pid, "STOP").map(|()| Self(pid))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // it may have ended meanwhile
+        let _gone = signal(self.0, "CONT");
+    }
+}
+
+fn signal(pid: u32, name: &str) -> Result<(), Failed> {
+    let done = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .status()?;
+    done.success()
+        .then_some(())
+        .ok_or_else(|| format!("process {pid} cannot be sent SIG{name}").into())
+}
+
+/// The processes of this name that read this configuration.
+fn processes(name: &str, config: &str) -> Result<Vec<u32>, Failed> {
+    let wanted = format!("CONDOR_CONFIG={config}");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
+            continue;
+        };
+        let read = |file: &str| std::fs::read(path.join(file)).unwrap_or_default();
+        let is_it = String::from_utf8_lossy(&read("cmdline")).contains(name);
+        if is_it
+            && read("environ")
+                .split(|b| *b == 0)
+                .any(|word| word == wanted.as_bytes())
+        {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Seconds of CPU time it has had.
+fn cpu(pid: u32) -> Result<f64, Failed> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let nanoseconds: u64 = text.split(' ').next().ok_or("an empty schedstat")?.parse()?;
+    Ok(nanoseconds as f64 / 1e9)
+}
