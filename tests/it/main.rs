@@ -18,6 +18,8 @@ mod onboarding;
 mod revocation;
 mod secrets;
 mod ssh_backends;
+mod hostile_sshd;
+mod ssh_limits;
 mod ssh_config;
 mod ssh_host_keys;
 mod sshd;

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Error, Method};
+use crate::{
+    Error, Method,
+    breaker::{Breaker, Probe},
+};
 
 /// Limits sessions per node and altogether. Clones share the limits.
 ///
@@ -58,6 +61,8 @@ impl Gate {
     pub(crate) async fn enter(&self, host: &str, port: u16) -> Result<Pass, Error> {
         let came = Instant::now();
         let node = self.node(host, port);
+        // Before the places: who waits for another to find out takes none.
+        let probe = node.breaker.admit().await?;
         let place = acquire(&node.places).await;
         node.failed_since(came)?;
         // The node's place first: those waiting for a slow node must not hold places others could use.
@@ -66,6 +71,7 @@ impl Gate {
         Ok(Pass {
             node,
             _places: (place, altogether),
+            _probe: probe,
         })
     }
 
@@ -85,6 +91,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// What sessions to one node share.
 pub(crate) struct AtNode {
     places: Arc<Semaphore>,
+    /// How many there are by now.
+    open_places: Mutex<usize>,
+    pub(crate) breaker: Arc<Breaker>,
     failure: Mutex<Option<(Instant, Error)>>,
     accepts: Mutex<Option<Method>>,
     /// Temporary files of sessions that broke, by account: removed by its next session here.
@@ -100,6 +109,8 @@ impl AtNode {
     fn new(places: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places)),
+            open_places: Mutex::new(places),
+            breaker: Arc::default(),
             failure: Mutex::default(),
             accepts: Mutex::default(),
             litter: Mutex::default(),
@@ -119,6 +130,17 @@ impl AtNode {
     pub(crate) fn failed(&self, error: &Error) {
         if error.concerns_the_whole_node() {
             *lock(&self.failure) = Some((Instant::now(), error.clone()));
+            self.breaker.failed(error);
+        } else if matches!(error, Error::TooManyConnections { .. }) {
+            self.give_way();
+        }
+    }
+
+    /// One place less for the rest of the process, but never the last: sshd lets in fewer than we thought.
+    fn give_way(&self) {
+        let mut places = lock(&self.open_places);
+        if *places > 1 && self.places.forget_permits(1) == 1 {
+            *places -= 1;
         }
     }
 
@@ -159,6 +181,7 @@ impl AtNode {
 pub(crate) struct Pass {
     pub(crate) node: Arc<AtNode>,
     _places: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
+    _probe: Option<Probe>,
 }
 
 async fn acquire(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
@@ -178,6 +201,7 @@ mod tests {
     async fn a_node_has_its_places_and_others_have_theirs() {
         let gate = Gate::new(2, 8);
         let _a = gate.enter("n", 22).await.unwrap();
+        _a.node.breaker.answered();
         let _b = gate.enter("N", 22).await.unwrap();
         let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22)).await;
         assert!(third.is_err(), "a third session got in");
@@ -186,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_at_a_dead_node_is_told_and_who_comes_later_tries_again() {
+    async fn who_waits_at_a_dead_node_is_told_and_so_is_who_comes_soon_after() {
         let gate = Gate::new(1, 8);
         let first = gate.enter("n", 22).await.unwrap();
         let waiting = tokio::spawn({
@@ -201,7 +225,11 @@ mod tests {
         drop(first);
         assert!(matches!(waiting.await.unwrap(), Err(Error::Refused { .. })));
         tokio::time::sleep(Duration::from_millis(5)).await;
-        gate.enter("n", 22).await.unwrap();
+        assert!(matches!(
+            gate.enter("n", 22).await.map(drop),
+            Err(Error::Refused { .. })
+        ));
+        gate.enter("other", 22).await.unwrap();
     }
 
     #[tokio::test]
@@ -222,6 +250,23 @@ mod tests {
         first.node.failed(&refused);
         drop(first);
         waiting.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn places_shrink_where_sshd_turns_sessions_away_and_one_is_left() {
+        let gate = Gate::new(3, 8);
+        let pass = gate.enter("n", 22).await.unwrap();
+        pass.node.breaker.answered();
+        for _ in 0..10 {
+            pass.node.failed(&Error::TooManyConnections {
+                node: "n".into(),
+                said: String::new(),
+            });
+        }
+        let full = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22)).await;
+        assert!(full.is_err(), "a second session got in");
+        drop(pass);
+        gate.enter("n", 22).await.unwrap();
     }
 
     #[tokio::test]

@@ -42,6 +42,7 @@
 //! # Ok(()) }
 //! ```
 
+mod breaker;
 mod dial;
 mod error;
 mod file_error;

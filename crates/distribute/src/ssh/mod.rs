@@ -264,7 +264,9 @@ fn both_tried(before: &Error, report: Result<Report, Error>) -> Result<Report, E
 
 async fn start_russh(job: &Job) -> Result<russh::Session, Error> {
     let (link, hosts, deadline) = reach(job).await?;
-    russh::Session::start(job, link, hosts, deadline).await
+    let session = russh::Session::start(job, link, hosts, deadline).await?;
+    job.at_node.breaker.answered();
+    Ok(session)
 }
 
 /// The connection, and what is known about the host key to come.

@@ -69,6 +69,7 @@ pub(super) async fn run(job: &Job, program: &Path, identities: &[Identity]) -> R
         let said = saying.await.unwrap_or_default();
         return Err(judge(job, &said).unwrap_or_else(|| failed(clip(last_words(&said)))));
     };
+    job.at_node.breaker.answered();
     let files = work(&mut sftp, job).await;
     drop(sftp);
     end(&mut child).await;

@@ -72,6 +72,7 @@ fn session(
         .map_err(|error| job.protocol(Stage::KeyExchange, error.to_string()))?;
     session.set_tcp_stream(socket);
     let files = trust(job, &mut session, hosts, deadline).and_then(|host_key| {
+        job.at_node.breaker.answered();
         let deadline = Deadline::new(job.limits.auth, job.ends);
         login::log_in(job, &session, credentials, deadline)?;
         let files = place_files(job, &session, &line, deadline)?;
