@@ -1,16 +1,13 @@
 //! Every authentication method against the bed's credds: without its secret, with a wrong one, with the right one;
-//! how methods fall through to each other; whose sessions are whose.
+//! how methods fall through to each other.
 
-use std::{
-    path::PathBuf,
-    process::Command,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+mod sessions;
+
+use std::{path::PathBuf, process::Command, sync::OnceLock, time::Duration};
 
 use cedar::{Error as Cedar, auth::MethodFailure};
 use credd_client::{
-    ClientCertificate, Credd, CreddAddress, Error, Held, IdToken, Identity, Kind, Method, Options, schedds,
+    ClientCertificate, Credd, CreddAddress, Error, Held, IdToken, Identity, Kind, Method, Options,
 };
 use credential::BearerToken;
 use kerberos::{Gss, Keytab, Ticket};
@@ -20,7 +17,7 @@ use testkit::{
 };
 use tokio::runtime::Runtime;
 
-use crate::bed::{Reconfigured, Stopped, answers, bed};
+use crate::bed::bed;
 
 const SERVICE: &str = "dune_production";
 const ACCOUNT: &str = "dunepro";
@@ -249,32 +246,6 @@ fn self_signed() -> ClientCertificate {
     ClientCertificate::from_pem(&read("crt"), &read("key")).unwrap()
 }
 
-/// A reader without any secret: TLS proves the collector, and we are nobody.
-#[test]
-fn ssl_without_a_certificate_reads() {
-    let line =
-        "COLLECTOR.SEC_READ_AUTHENTICATION = REQUIRED\nCOLLECTOR.SEC_READ_AUTHENTICATION_METHODS = SSL";
-    let _required = Reconfigured::daemon("condor", "condor_collector", line);
-    let ask = |options: &Options| runtime().block_on(schedds(&["condor.mtk.test".to_owned()], None, options));
-    // the collector reads its configuration when it comes to it: until then everybody is answered
-    let until = Instant::now() + Duration::from_secs(10);
-    let refused = loop {
-        match ask(&options(&[Method::Kerberos])) {
-            Err(error) => break error,
-            Ok(_) => assert!(Instant::now() < until, "the collector is not reconfigured"),
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    assert!(
-        matches!(
-            refused.kind,
-            Kind::Cedar(Cedar::NoCommonMethod { .. } | Cedar::NoPolicy)
-        ),
-        "{refused:?}"
-    );
-    assert_eq!(ask(&options(&[Method::Ssl])).unwrap().len(), 3);
-}
-
 #[test]
 fn scitokens() {
     let only = [Method::SciTokens];
@@ -423,66 +394,5 @@ fn reasons_are_kept_when_the_last_method_leads_nowhere() {
             );
         }
         other => panic!("{other:?}"),
-    }
-}
-
-/// One handshake for each identity, whatever it is proven by, and none borrows another's session.
-#[test]
-fn sessions_belong_to_one_identity() {
-    let all = options(&Method::DEFAULT);
-    let identities = [
-        with_ticket(ACCOUNT),
-        with_ticket("novapro"),
-        with_id_token(&id_token(USER, &[])),
-        Identity::new(ACCOUNT).with_certificate(certificate(ACCOUNT)),
-        Identity::new("novapro").with_certificate(certificate("novapro")),
-    ];
-    let clients: Vec<Credd> = identities
-        .into_iter()
-        .map(|identity| Credd::new(credd("ap1"), identity, all.clone()))
-        .collect();
-    for _ in 0..3 {
-        for (client, user) in clients
-            .iter()
-            .zip([ACCOUNT, "novapro", ACCOUNT, ACCOUNT, "novapro"])
-        {
-            query(client, user).unwrap();
-            assert_eq!(client.mapped_user().unwrap(), format!("{user}@mtk.test"));
-        }
-    }
-    for client in &clients {
-        assert_eq!((client.handshakes(), client.resumptions()), (1, 2));
-    }
-}
-
-#[test]
-fn a_credd_that_forgot_the_session() {
-    let client = Credd::new(credd("ap2"), with_ticket(ACCOUNT), options(&Method::DEFAULT));
-    query(&client, ACCOUNT).unwrap();
-    drop(Stopped::credd("ap2"));
-    query(&client, ACCOUNT).unwrap();
-    assert_eq!((client.handshakes(), client.resumptions()), (2, 0));
-    query(&client, ACCOUNT).unwrap();
-    assert_eq!((client.handshakes(), client.resumptions()), (2, 1));
-}
-
-/// The time is the server's to give; it keeps the session 20 s longer, which nobody is to count on.
-#[test]
-fn a_session_ends_with_its_time() {
-    let _brief = Reconfigured::daemon("ap2", "condor_credd", "CREDD.SEC_DEFAULT_SESSION_DURATION = 2");
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
-        let client = Credd::new(credd("ap2"), with_ticket(ACCOUNT), options(&Method::DEFAULT));
-        query(&client, ACCOUNT).unwrap();
-        query(&client, ACCOUNT).unwrap();
-        assert_eq!((client.handshakes(), client.resumptions()), (1, 1));
-        std::thread::sleep(Duration::from_millis(2100));
-        query(&client, ACCOUNT).unwrap();
-        match (client.handshakes(), client.resumptions()) {
-            (2, 1) => return,
-            // it has not read its configuration yet
-            other => assert!(Instant::now() < until, "{other:?}"),
-        }
-        answers("ap2");
     }
 }
