@@ -12,7 +12,7 @@ use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file of the token; without it BEARER_TOKEN, BEARER_TOKEN_FILE and bt_u<uid> are tried, as WLCG tools do.
+    /// The file of the token; without it BEARER_TOKEN, BEARER_TOKEN_FILE and `bt_u<uid>` are tried, as WLCG tools do.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
