@@ -24,7 +24,7 @@ pub(crate) struct Files {
     #[command(flatten)]
     server: Server,
 
-    /// The file of the Vault token [default: `/tmp/vt_u<uid>`].
+    /// The file of the Vault token; without it `/tmp/vt_u<uid>`.
     #[arg(long, value_name = "FILE")]
     vaulttokenfile: Option<PathBuf>,
 
