@@ -144,6 +144,11 @@ fn spawn_all(
     tasks: &mut JoinSet<()>,
 ) {
     let mut postmen: HashMap<(String, Principal), mpsc::UnboundedSender<Letter>> = HashMap::new();
+    let of_one_robot = |service: &Service| (service.account.clone(), service.principal.clone());
+    let mut pushing: HashMap<(String, Principal), usize> = HashMap::new();
+    for service in services.iter().filter(|s| !s.nodes.is_empty()) {
+        *pushing.entry(of_one_robot(service)).or_default() += 1;
+    }
     for (index, service) in services.into_iter().enumerate() {
         let key = known::key(&service);
         let token = match world.state.node_token(&key) {
@@ -156,11 +161,13 @@ fn spawn_all(
         };
         let known = Arc::new(Known::of(&service, snapshot, token));
         let post = (world.request.what != What::Refresh && !service.nodes.is_empty()).then(|| {
+            let robot = of_one_robot(&service);
+            let services = pushing.get(&robot).copied().unwrap_or_default();
             postmen
-                .entry((service.account.clone(), service.principal.clone()))
+                .entry(robot)
                 .or_insert_with(|| {
                     let (tx, rx) = mpsc::unbounded_channel();
-                    tasks.spawn(push::postman(world.clone(), rx));
+                    tasks.spawn(push::postman(world.clone(), services, rx));
                     tx
                 })
                 .clone()

@@ -60,14 +60,25 @@ impl Item {
 type NodeLocks = Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>;
 
 /// Runs until every service of the account has posted its last letter and every session is over.
-pub(crate) async fn postman(world: Arc<World>, mut letters: mpsc::UnboundedReceiver<Letter>) {
+///
+/// `services` is how many of them there are: when all have posted there is nobody to linger for.
+pub(crate) async fn postman(
+    world: Arc<World>,
+    services: usize,
+    mut letters: mpsc::UnboundedReceiver<Letter>,
+) {
+    let mut silent = services;
     let locks: NodeLocks = Arc::default();
     let mut sessions = JoinSet::new();
     while let Some(first) = letters.recv().await {
         let mut bag = vec![first];
         let until = tokio::time::Instant::now() + LINGER;
-        while let Ok(Some(next)) = tokio::time::timeout_at(until, letters.recv()).await {
+        silent = silent.saturating_sub(1);
+        while silent > 0
+            && let Ok(Some(next)) = tokio::time::timeout_at(until, letters.recv()).await
+        {
             bag.push(next);
+            silent -= 1;
         }
         if world.stop.asked() {
             break;
