@@ -17,6 +17,7 @@ use testkit::{
 use crate::{
     api, say,
     steps::{Steps, cargo, root, run},
+    testbed,
 };
 
 #[derive(Debug, Args)]
@@ -91,6 +92,7 @@ fn all(steps: &mut Steps) -> Result<()> {
             .args(["test", "./..."])
             .current_dir(root().join("crates/testkit/servers/oauthapp")))
     })?;
+    steps.step("what the test bed promises", || testbed::check::run().map(drop))?;
     integration(steps, &[])
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask testbed`.
 
-mod check;
+pub(crate) mod check;
 
 use std::ffi::OsString;
 use std::fs::File;
