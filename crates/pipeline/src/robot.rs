@@ -2,16 +2,13 @@
 
 use config::Service;
 use jiff::Timestamp;
-use kerberos::{Mech, Target, Ticket};
+use kerberos::Ticket;
 use vault_client::{Bearer, Client, Login, SecretPath};
 
 use crate::{
     failure::{Failure, Stage},
-    run::World,
+    run::{PROOF_SECONDS, World, ap_req, secret_path},
 };
-
-/// Lower than any bearer token's life: the proof asks for a token, not for a new one.
-const PROOF_SECONDS: u32 = 60;
 
 /// A service's robot at its Vault server.
 pub(crate) struct Robot<'a> {
@@ -31,23 +28,13 @@ impl<'a> Robot<'a> {
 
     /// Where its refresh token lies.
     pub(crate) fn path(&self) -> Result<SecretPath, Failure> {
-        let name = &self.service.name;
-        SecretPath::new(name.issuer(), &self.service.credkey, name.role())
-            .map_err(|e| Failure::new(Stage::Configuration, self.service.id.to_string(), &e, false))
+        secret_path(self.service)
     }
 
     /// Logs in once.
     pub(crate) async fn log_in(&self, ticket: &Ticket) -> Result<Login, Failure> {
         let principal = &self.service.principal;
-        let kdc = || format!("KDC of {}", principal.realm());
-        let target = Target::Principal(self.vault.kerberos_target());
-        let begin = self.world.gss.begin(ticket, &target, Mech::Krb5, false);
-        let deadline = self.world.kerberos_deadline;
-        let begun = tokio::time::timeout(deadline, begin).await.map_err(|_| {
-            let text = format!("no answer within {} s", deadline.as_secs());
-            Failure::text(Stage::Ticket, "kdc-silent", kdc(), text)
-        })?;
-        let (_, ap_req) = begun.map_err(|e| Failure::new(Stage::Ticket, kdc(), &e, e.retryable()))?;
+        let ap_req = ap_req(self.world, self.service, &self.vault, ticket).await?;
         let (issuer, role) = (self.service.name.issuer(), self.service.name.role());
         self.vault
             .login_kerberos(issuer, role, &ap_req, principal, Timestamp::now())

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Lower than any bearer token's life: the proof asks for a token, not for a new one.
-const PROOF_SECONDS: u32 = 60;
+pub(crate) const PROOF_SECONDS: u32 = 60;
 
 /// A login that has proven itself.
 pub(crate) struct Proven {
@@ -75,7 +75,7 @@ impl<'a> Logins<'a> {
     async fn make(&self, ticket: &Ticket) -> Result<Arc<Proven>, Failure> {
         let vault = self.vault()?;
         let server = self.service.vault_server.clone();
-        let path = self.path()?;
+        let path = secret_path(self.service)?;
         let login = retry(self.world.login_budget, &self.world.stop, || {
             self.attempt(ticket, &vault)
         })
@@ -133,18 +133,7 @@ impl<'a> Logins<'a> {
         vault: &vault_client::Client,
         turn: vault_client::Turn,
     ) -> Result<Result<vault_client::Login, vault_client::Error>, Failure> {
-        let deadline = self.world.kerberos_deadline;
-        let realm = self.service.principal.realm();
-        let target = Target::Principal(vault.kerberos_target());
-        let begin = self.world.gss.begin(ticket, &target, Mech::Krb5, false);
-        let (_, ap_req) = match tokio::time::timeout(deadline, begin).await {
-            Ok(Ok(begun)) => begun,
-            Ok(Err(e)) => {
-                let peer = format!("KDC of {realm}");
-                return Err(Failure::new(Stage::Ticket, peer, &e, e.retryable()));
-            }
-            Err(_) => return Err(silent_kdc(realm, deadline)),
-        };
+        let ap_req = ap_req(self.world, self.service, vault, ticket).await?;
         let name = &self.service.name;
         let login = vault.login_kerberos_in(
             turn,
@@ -204,12 +193,35 @@ impl<'a> Logins<'a> {
             }
         }
     }
+}
 
-    fn path(&self) -> Result<SecretPath, Failure> {
-        let name = &self.service.name;
-        SecretPath::new(name.issuer(), &self.service.credkey, name.role())
-            .map_err(|e| Failure::new(Stage::Configuration, self.service.id.to_string(), &e, false))
+/// A fresh AP-REQ of the service's robot for Vault.
+pub(crate) async fn ap_req(
+    world: &World,
+    service: &Service,
+    vault: &vault_client::Client,
+    ticket: &Ticket,
+) -> Result<Vec<u8>, Failure> {
+    let realm = service.principal.realm();
+    let target = Target::Principal(vault.kerberos_target());
+    let begin = world.gss.begin(ticket, &target, Mech::Krb5, false);
+    match tokio::time::timeout(world.kerberos_deadline, begin).await {
+        Ok(Ok((_, ap_req))) => Ok(ap_req),
+        Ok(Err(e)) => Err(Failure::new(
+            Stage::Ticket,
+            format!("KDC of {realm}"),
+            &e,
+            e.retryable(),
+        )),
+        Err(_) => Err(silent_kdc(realm, world.kerberos_deadline)),
     }
+}
+
+/// Where the refresh token of the service's robot lies.
+pub(crate) fn secret_path(service: &Service) -> Result<SecretPath, Failure> {
+    let name = &service.name;
+    SecretPath::new(name.issuer(), &service.credkey, name.role())
+        .map_err(|e| Failure::new(Stage::Configuration, service.id.to_string(), &e, false))
 }
 
 /// A deadline from the configuration, never zero.

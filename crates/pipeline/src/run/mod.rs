@@ -20,6 +20,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use self::{known::Known, push::Letter};
 pub(crate) use self::{
     known::key as service_key,
+    login::{PROOF_SECONDS, ap_req, secret_path},
     push::{address as node_address, difference},
     world::{World, quota},
 };
