@@ -62,7 +62,12 @@ const PACKAGES: &[&str] = &[
     "curl",
     "procps",
     "iproute2",
-    // Postfix or exim would come as recommended packages of `condor`: nothing here sends mail
+    // what an operator's host has around mtk: where it starts, what it reports to
+    "cron",
+    "systemd",
+    "postfix",
+    "prometheus",
+    "prometheus-pushgateway",
 ];
 
 /// The versions the bed was written for and its figures were measured with. Debian keeps no older ones, so another
