@@ -16,6 +16,7 @@ mod hostile_sshd;
 mod identity;
 mod mtk;
 mod onboarding;
+mod packaging;
 mod revocation;
 mod secrets;
 mod ssh_backends;

@@ -20,6 +20,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "DIR", env = "MTK_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 
+    /// Run as root although what is written then belongs to root, and a run as another user fails on it.
+    #[arg(long, global = true, env = "MTK_AS_ROOT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) as_root: bool,
+
     /// Say more on stderr: -v milestones, -vv every step, -vvv everything.
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -89,6 +93,10 @@ pub(crate) struct RunArgs {
     /// Trust what is remembered: do not ask credds and nodes whether what was stored is still there.
     #[arg(long)]
     pub(crate) no_verify: bool,
+
+    /// Say nothing if all is fresh, nor what is doubtful in the configuration: for cron, which mails whatever is printed.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 
     /// The form of the summary on stdout.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]

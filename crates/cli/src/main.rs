@@ -7,6 +7,7 @@ mod exit;
 mod logging;
 mod output;
 mod progress;
+mod root;
 mod site;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
+    root::refuse(cli)?;
     match &cli.command {
         Command::Refresh(args) => commands::run::run(cli, args, pipeline::What::Refresh).await,
         Command::Push(args) => commands::run::run(cli, args, pipeline::What::Push).await,

@@ -1,5 +1,7 @@
 //! `mtk refresh`, `mtk push`, `mtk run`.
 
+use std::sync::Arc;
+
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 use pipeline::{Request, Selection, What};
@@ -15,7 +17,12 @@ use crate::{
 
 /// Runs, prints the summary, and says by the exit status whether all is fresh.
 pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, Problem> {
-    let site = site::load(cli)?;
+    let site = if args.quiet {
+        // what is doubtful in the configuration is doubtful every hour: `mtk config check` says it
+        Arc::new(site::load_quietly(cli)?.0)
+    } else {
+        site::load(cli)?
+    };
     let selection = Selection::from(&args.selection);
     let broken: Vec<_> = site
         .broken
@@ -59,15 +66,13 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         .map_err(Problem::usage)?;
     listener.abort();
     progress.finish();
+    let all_fresh = report.all_fresh() && !report.interrupted;
     match args.output {
+        _ if args.quiet && all_fresh => {}
         Output::Json => output::data(&site::json(&report)?),
         Output::Text => output::data(&output::report::text(&report)),
     }
-    Ok(if report.all_fresh() && !report.interrupted {
-        Exit::Fresh
-    } else {
-        Exit::SomeFailed
-    })
+    Ok(if all_fresh { Exit::Fresh } else { Exit::SomeFailed })
 }
 
 pub(crate) async fn open(dir: &std::path::Path) -> Result<State, Problem> {

@@ -278,7 +278,11 @@ fn enter(words: &[OsString]) -> Result<ExitCode> {
     std::env::set_current_dir(cwd)
         .with_context(|| format!("{} is not to be seen inside a bed", Path::new(cwd).display()))?;
     let mut command = Command::new(program);
-    command.args(arguments).env("MTK_BED", dir);
+    // a bed is root's whole, and mtk in it
+    command
+        .args(arguments)
+        .env("MTK_BED", dir)
+        .env("MTK_AS_ROOT", "1");
     // the bed's krb5.conf is in its place, and tickets of tests are no business of the host's default cache
     command
         .env_remove("KRB5_CONFIG")

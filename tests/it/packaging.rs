@@ -1,0 +1,200 @@
+//! What a package puts beside the binary, installed in the bed's Debian as a package would, and started by the real cron.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use testkit::site::NODES;
+
+use crate::bed::{bed, terminate};
+
+/// Where Postfix's sendmail leaves what is to be sent.
+const DROP_BOX: &str = "/var/spool/postfix/maildrop";
+
+/// A host that mtk was installed on; what was put there goes when this is dropped.
+struct Installed;
+
+impl Installed {
+    fn new() -> Self {
+        install("packaging/sysusers.d/mtk.conf", "/usr/lib/sysusers.d/mtk.conf");
+        install("packaging/tmpfiles.d/mtk.conf", "/usr/lib/tmpfiles.d/mtk.conf");
+        succeeds(inside("systemd-sysusers").arg("/usr/lib/sysusers.d/mtk.conf"));
+        succeeds(inside("systemd-tmpfiles").args(["--create", "/usr/lib/tmpfiles.d/mtk.conf"]));
+        fs::copy(crate::mtk::binary(), place("/usr/bin/mtk")).unwrap();
+        fs::create_dir_all(place(DROP_BOX)).unwrap();
+        succeeds(inside("chown").args(["postfix:postdrop", DROP_BOX]));
+        fs::set_permissions(place(DROP_BOX), fs::Permissions::from_mode(0o1730)).unwrap();
+        for (from, to) in [
+            ("keytabs", "/opt/managed-tokens/keytabs"),
+            ("ssh", "/var/lib/mtk/.ssh"),
+        ] {
+            fs::create_dir_all(place(to)).unwrap();
+            for entry in fs::read_dir(bed().dir.join(from)).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_file() {
+                    fs::copy(entry.path(), place(to).join(entry.file_name())).unwrap();
+                }
+            }
+            succeeds(inside("chown").args(["-R", "mtk:mtk", to]));
+        }
+        let dir = bed().dir.display().to_string();
+        let config = fs::read_to_string(bed().dir.join("managedTokens.yml"))
+            .unwrap()
+            .replace(&format!("{dir}/keytabs"), "/opt/managed-tokens/keytabs")
+            .replace(&format!("{dir}/ssh"), "/var/lib/mtk/.ssh")
+            .replace(&format!("{dir}/state"), "/var/lib/mtk/go");
+        fs::write(place("/etc/managed-tokens/managedTokens.yml"), config).unwrap();
+        Self
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        for path in ["/usr/bin/mtk", "/etc/cron.d/mtk"] {
+            let _ = fs::remove_file(place(path));
+        }
+        for path in ["/var/lib/mtk", "/opt/managed-tokens", "/etc/managed-tokens"] {
+            let _ = fs::remove_dir_all(place(path));
+        }
+    }
+}
+
+/// A path of the bed's Debian, from outside.
+fn place(path: &str) -> PathBuf {
+    bed().layout().in_root(path)
+}
+
+fn inside(program: &str) -> Command {
+    let mut command = bed().layout().chroot(program);
+    command.env_remove("MTK_AS_ROOT").stdin(Stdio::null());
+    command
+}
+
+fn install(file: &str, to: &str) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let to = place(to);
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(&from, &to).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+    fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// What waits to be mailed: no mail server runs, so sendmail leaves it in its drop box.
+fn mails() -> Vec<String> {
+    let read = |entry: std::io::Result<fs::DirEntry>| {
+        String::from_utf8_lossy(&fs::read(entry.unwrap().path()).unwrap()).into_owned()
+    };
+    let mut mails: Vec<String> = fs::read_dir(place(DROP_BOX)).unwrap().map(read).collect();
+    // HTCondor tells its administrator of every start
+    mails.retain(|mail| mail.contains("Cron"));
+    mails
+}
+
+/// cron, ended when this is dropped.
+struct Cron(Child);
+
+impl Cron {
+    fn start() -> Self {
+        // cron keeps by this file that it ran `@reboot` jobs since the host came up
+        let _ = fs::remove_file(place("/run/crond.reboot"));
+        Self(inside("cron").arg("-f").spawn().unwrap())
+    }
+}
+
+impl Drop for Cron {
+    fn drop(&mut self) {
+        terminate(&self.0);
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn cron_runs_mtk_as_its_own_user_and_mails_nothing() {
+    let _installed = Installed::new();
+    let crontab =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/cron.d/mtk")).unwrap();
+    assert!(crontab.contains("17 * * * * "), "{crontab}");
+    // the same line at once instead of at the 17th minute
+    fs::write(
+        place("/etc/cron.d/mtk"),
+        crontab.replace("17 * * * * ", "@reboot "),
+    )
+    .unwrap();
+    let cron = Cron::start();
+    let until = Instant::now() + Duration::from_secs(90);
+    loop {
+        let status = inside("runuser")
+            .args(["-u", "mtk", "--", "mtk", "status"])
+            .output()
+            .unwrap();
+        if status.status.success() {
+            break;
+        }
+        assert!(
+            Instant::now() < until,
+            "cron made nothing fresh:\n{}{}",
+            String::from_utf8_lossy(&status.stdout),
+            String::from_utf8_lossy(&status.stderr)
+        );
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    drop(cron);
+    let state = fs::metadata(place("/var/lib/mtk")).unwrap();
+    assert_ne!(state.uid(), 0, "the state is root's");
+    assert_eq!(state.mode() & 0o777, 0o700);
+    for node in NODES {
+        let pushed = bed().node_path(node.server, "/tmp/vt_u50001-dune_production");
+        assert!(pushed.exists(), "{}", pushed.display());
+    }
+    let mails = mails();
+    assert!(
+        mails.is_empty(),
+        "a run with everything fresh said something: {mails:?}"
+    );
+
+    let refused = inside("mtk").args(["run"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("not as root") && said.contains("--as-root"),
+        "{said}"
+    );
+}
+
+#[test]
+fn systemd_takes_the_units_and_finds_them_tight() {
+    let _installed = Installed::new();
+    for unit in ["mtk-run.service", "mtk-run.timer"] {
+        install(
+            &format!("packaging/systemd/{unit}"),
+            &format!("/usr/lib/systemd/system/{unit}"),
+        );
+    }
+    let verified = succeeds(inside("systemd-analyze").args(["verify", "--man=no"]).args([
+        "/usr/lib/systemd/system/mtk-run.service",
+        "/usr/lib/systemd/system/mtk-run.timer",
+    ]));
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(!said.contains("mtk-run"), "{said}");
+    // 0 is as tight as can be, 10 is none at all: a network client cannot do without sockets
+    succeeds(
+        inside("systemd-analyze")
+            .args(["security", "--offline=true", "--threshold=15", "--no-pager"])
+            .arg("/usr/lib/systemd/system/mtk-run.service"),
+    );
+}
