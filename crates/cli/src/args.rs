@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Doctor(crate::commands::doctor::Args),
     /// Look at the configuration.
     #[command(subcommand)]
-    Config(ConfigCommand),
+    Config(crate::commands::config::ConfigCommand),
     /// Ask credds what they hold, and delete what nobody needs.
     #[command(subcommand)]
     Credd(Box<crate::commands::credd::CreddCommand>),
@@ -135,21 +135,6 @@ pub(crate) struct SelectionArgs {
     /// A node.
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Vec<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Judge the configuration; exit 2 if anything in it is an error.
-    Check(ConfigArgs),
-    /// Show what is in effect, and which keys have no function yet.
-    Show(ConfigArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConfigArgs {
-    /// The form of the answer on stdout.
-    #[arg(long, short, value_enum, default_value_t = Output::Text)]
-    pub(crate) output: Output,
 }
 
 impl From<&SelectionArgs> for pipeline::Selection {

@@ -7,7 +7,7 @@ use crate::{Finding, Kind, Service, Severity, Site, finding::Reporter};
 /// Findings about services that want the same file on the same node, or the same credential at the same credd.
 #[must_use]
 pub fn check(site: &Site) -> Vec<Finding> {
-    let mut report = Reporter::new(site.path.clone());
+    let mut report = Reporter::new(site.files.clone());
     shared_files(site, &mut report);
     shared_credentials(site, &mut report);
     uids(site, &mut report);

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -14,8 +14,14 @@ pub const DIRECTORIES: [&str; 4] = ["/etc/mtk", "/etc/managed-tokens", "$HOME/.m
 /// Its name in each of them, in the order in which viper tries endings.
 pub const NAMES: [&str; 3] = ["managedTokens.json", "managedTokens.yaml", "managedTokens.yml"];
 
-/// Largest file read.
-const MAX_SIZE: u64 = 16 * 1024 * 1024;
+/// Where drop-ins lie, beside the file: those whose names end as in [`NAMES`], in the order of their names, each laid
+/// over what came before.
+pub const DROP_INS: &str = "conf.d";
+
+/// Most bytes read, all files together.
+pub(crate) const MAX_SIZE: u64 = 16 * 1024 * 1024;
+/// Most drop-ins.
+const MAX_DROP_INS: usize = 4096;
 
 /// What the environment has to say. Whoever owns the process fills it in; this crate reads no environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +65,8 @@ impl Env {
     }
 }
 
-/// The file to read: the one given, else the first of [`NAMES`] in the first of [`DIRECTORIES`] that has one.
+/// What to read: the file or directory given, else the first of [`NAMES`] in the first of [`DIRECTORIES`] that has one,
+/// or its [`DROP_INS`] if only those are there.
 ///
 /// # Errors
 /// [`Error::NotFound`], which lists where it was looked for.
@@ -79,17 +86,99 @@ pub fn find(given: Option<&Path>, env: &Env) -> Result<PathBuf, Error> {
 }
 
 fn first_in(directories: &[PathBuf]) -> Result<PathBuf, Error> {
-    directories
-        .iter()
-        .flat_map(|d| NAMES.iter().map(move |n| d.join(n)))
-        .find(|path| path.is_file())
-        .ok_or_else(|| Error::NotFound {
-            directories: directories.to_vec(),
-        })
+    let whole = |d: &PathBuf| {
+        let file = main_file(d);
+        file.or_else(|| Some(d.join(DROP_INS)).filter(|d| drop_ins(d).is_ok_and(|files| !files.is_empty())))
+    };
+    directories.iter().find_map(whole).ok_or_else(|| Error::NotFound {
+        directories: directories.to_vec(),
+    })
 }
 
-/// The text of the file, and whether others may write it.
-pub(crate) fn read(path: &Path) -> Result<(String, bool), Error> {
+fn main_file(directory: &Path) -> Option<PathBuf> {
+    NAMES
+        .iter()
+        .map(|name| directory.join(name))
+        .find(|path| path.is_file())
+}
+
+/// The files behind a path, in the order in which they are merged.
+pub(crate) fn sources(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let (main, directory) = if !path.is_dir() {
+        if !NAMES.contains(&name) {
+            return Ok(vec![path.to_owned()]);
+        }
+        (Some(path.to_owned()), path.with_file_name(DROP_INS))
+    } else if name == DROP_INS {
+        (None, path.to_owned())
+    } else {
+        (main_file(path), path.join(DROP_INS))
+    };
+    let mut all: Vec<PathBuf> = main.into_iter().collect();
+    all.extend(drop_ins(&directory)?);
+    if all.is_empty() {
+        return Err(Error::NotFound {
+            directories: vec![path.to_owned()],
+        });
+    }
+    Ok(all)
+}
+
+/// The drop-ins in a directory, which need not be there.
+fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::Read {
+        path: directory.to_owned(),
+        source,
+    };
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        // what editors and package managers leave beside a file ends otherwise
+        if ["json", "yaml", "yml"].contains(&ending) && !hidden && path.is_file() {
+            files.push(path);
+        }
+        if files.len() > MAX_DROP_INS {
+            return Err(Error::TooManyDropIns {
+                path: directory.to_owned(),
+                limit: MAX_DROP_INS,
+            });
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The directory of the drop-ins, if anybody may put one there.
+pub(crate) fn loose_directory(files: &[PathBuf]) -> Option<PathBuf> {
+    let mut parents = files.iter().filter_map(|file| file.parent());
+    let directory = parents.rfind(|d| d.file_name().is_some_and(|name| name == DROP_INS))?;
+    let mode = std::fs::metadata(directory).ok()?.mode();
+    // in a sticky directory nobody replaces another's file, but anybody adds one
+    (mode & 0o002 != 0).then(|| directory.to_owned())
+}
+
+/// The text of the file, of no more than so many bytes, and whether others may write it.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<(String, bool), Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,
@@ -103,10 +192,10 @@ pub(crate) fn read(path: &Path) -> Result<(String, bool), Error> {
     }
     let mut text = String::new();
     let read = file
-        .take(MAX_SIZE + 1)
+        .take(limit.saturating_add(1))
         .read_to_string(&mut text)
         .map_err(failed)?;
-    if read as u64 > MAX_SIZE {
+    if read as u64 > limit {
         return Err(Error::TooLarge {
             path: path.to_owned(),
             limit: MAX_SIZE,
@@ -139,6 +228,44 @@ mod tests {
     }
 
     #[test]
+    fn drop_ins_are_those_with_the_right_ending_in_the_order_of_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join(DROP_INS);
+        fs::create_dir_all(place.join("sub.yml")).unwrap();
+        let names = [
+            "20-b.json",
+            "10-a.yml",
+            "30-c.yaml",
+            "40.yml.rpmsave",
+            ".50.yml",
+            "60.yml~",
+        ];
+        for name in names {
+            fs::write(place.join(name), "").unwrap();
+        }
+        let shown = |path: &Path| -> Vec<String> {
+            let all = sources(path).unwrap();
+            all.iter()
+                .map(|p| p.strip_prefix(dir.path()).unwrap().display().to_string())
+                .collect()
+        };
+        let alone = ["conf.d/10-a.yml", "conf.d/20-b.json", "conf.d/30-c.yaml"];
+        assert_eq!(shown(&place), alone);
+        assert_eq!(shown(dir.path()), alone);
+        assert_eq!(first_in(&[dir.path().to_owned()]).unwrap(), place);
+        let main = dir.path().join("managedTokens.yml");
+        fs::write(&main, "").unwrap();
+        assert_eq!(shown(&main).len(), 4);
+        assert_eq!(shown(dir.path())[0], "managedTokens.yml");
+        // a file by another name stands alone
+        assert_eq!(shown(&dir.path().join("other.yml")), ["other.yml"]);
+        assert!(matches!(
+            sources(&place.join("sub.yml")),
+            Err(Error::NotFound { .. })
+        ));
+    }
+
+    #[test]
     fn the_home_directory_is_looked_in() {
         let home = tempfile::tempdir().unwrap();
         let place = home.path().join(".managed-tokens");
@@ -159,10 +286,13 @@ mod tests {
     fn what_is_not_a_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(
-            read(dir.path()),
+            read(dir.path(), 99),
             Err(Error::NotAFile { .. } | Error::Read { .. })
         ));
-        assert!(matches!(read(&dir.path().join("none")), Err(Error::Read { .. })));
+        assert!(matches!(
+            read(&dir.path().join("none"), 99),
+            Err(Error::Read { .. })
+        ));
     }
 
     #[test]

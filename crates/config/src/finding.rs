@@ -67,15 +67,15 @@ impl fmt::Display for Finding {
 /// Collects findings, and the reasons why the service in hand cannot run.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    file: PathBuf,
-    findings: Vec<Finding>,
+    files: Vec<PathBuf>,
+    findings: Vec<(Position, Finding)>,
     refusals: Vec<String>,
 }
 
 impl Reporter {
-    pub(crate) fn new(file: PathBuf) -> Self {
+    pub(crate) fn new(files: Vec<PathBuf>) -> Self {
         Self {
-            file,
+            files,
             findings: Vec::new(),
             refusals: Vec::new(),
         }
@@ -89,15 +89,17 @@ impl Reporter {
         message: impl Into<String>,
         advice: impl Into<String>,
     ) {
-        self.findings.push(Finding {
+        let file = self.files.get(usize::from(at.file)).cloned();
+        let finding = Finding {
             severity,
-            file: self.file.clone(),
+            file: file.unwrap_or_default(),
             line: at.line,
             column: at.column,
             key: key.to_owned(),
             message: message.into(),
             advice: advice.into(),
-        });
+        };
+        self.findings.push((at, finding));
     }
 
     pub(crate) fn error(
@@ -148,11 +150,10 @@ impl Reporter {
         std::mem::take(&mut self.refusals)
     }
 
-    /// All findings in the order of the file, each once: a global key wrong for fifty services is one finding.
+    /// All findings in the order of the files, each once: a global key wrong for fifty services is one finding.
     pub(crate) fn finish(mut self) -> Vec<Finding> {
-        self.findings
-            .sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)).then_with(|| a.cmp(b)));
+        self.findings.sort();
         self.findings.dedup();
-        self.findings
+        self.findings.into_iter().map(|(_, finding)| finding).collect()
     }
 }

@@ -33,12 +33,15 @@
 mod check;
 mod copier;
 mod duration;
+mod files;
 mod find;
 mod finding;
 mod keys;
+mod merge;
 mod owners;
 mod plan;
 mod role;
+mod schema;
 mod section;
 mod site;
 mod ssh;
@@ -52,8 +55,10 @@ use std::{
 };
 
 pub use check::check;
-pub use find::{DIRECTORIES, Env, NAMES, find};
+pub use files::check_files;
+pub use find::{DIRECTORIES, DROP_INS, Env, NAMES, find};
 pub use finding::{Finding, Severity};
+pub use schema::schema;
 pub use site::{
     AcceptedKey, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective, Jump, Kind,
     Limits, Origin, Retries, Retry, Service, ServiceId, Site, Ssh, Timeouts, Transport, Vault, VaultQuota,
@@ -107,12 +112,20 @@ pub enum Error {
         path: PathBuf,
     },
     /// More than any site needs.
-    #[error("{} is longer than {limit} bytes", path.display())]
+    #[error("{} is longer than {limit} bytes, or all files together are", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
         /// The limit.
         limit: u64,
+    },
+    /// More files than any site needs.
+    #[error("{} holds more than {limit} drop-ins", path.display())]
+    TooManyDropIns {
+        /// The directory.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
     },
     /// Neither YAML nor JSON; a key written twice is among this.
     #[error("{}:{}:{} is not YAML or JSON: {why}", path.display(), at.line, at.column)]
@@ -140,22 +153,37 @@ fn show(paths: &[PathBuf]) -> String {
         .join(", ")
 }
 
-/// Reads the file.
+/// Reads the file, and the drop-ins beside it: what [`find`] found, or was given.
+///
+/// A file by one of [`NAMES`] has its drop-ins in [`DROP_INS`] beside it; a file of another name stands alone. A
+/// directory is a place such as `/etc/mtk`.
 ///
 /// # Errors
 /// [`Error`] if there can be no plan at all; anything less is a finding.
 pub fn load(path: &Path, env: &Env) -> Result<Loaded, Error> {
-    let (text, writable) = find::read(path)?;
-    let mut loaded = parse(path, &text, env)?;
-    if writable {
+    let files = find::sources(path)?;
+    let mut texts = Vec::new();
+    let mut loose = Vec::new();
+    let mut left = find::MAX_SIZE;
+    for file in files {
+        let (text, writable) = find::read(&file, left)?;
+        left = left.saturating_sub(text.len() as u64);
+        if writable {
+            loose.push(file.clone());
+        }
+        texts.push((file, text));
+    }
+    let mut loaded = parse_all(path, &texts, env)?;
+    loose.extend(find::loose_directory(&loaded.site.files));
+    for file in loose {
         let finding = Finding {
             severity: Severity::Error,
-            file: path.to_owned(),
             line: 0,
             column: 0,
             key: String::new(),
-            message: "anybody may write this file, and so send tokens anywhere".into(),
-            advice: format!("chmod o-w {}", path.display()),
+            message: "anybody may write here, and so send tokens anywhere".into(),
+            advice: format!("chmod o-w {}", file.display()),
+            file,
         };
         loaded.findings.insert(0, finding);
     }
@@ -167,18 +195,70 @@ pub fn load(path: &Path, env: &Env) -> Result<Loaded, Error> {
 /// # Errors
 /// [`Error::Syntax`] and [`Error::NotAMap`].
 pub fn parse(path: &Path, text: &str, env: &Env) -> Result<Loaded, Error> {
-    let tree = tree::parse(text).map_err(|m| Error::Syntax {
-        path: path.to_owned(),
-        at: m.at,
-        why: m.why,
-    })?;
+    parse_all(path, &[(path.to_owned(), text)], env)
+}
+
+/// The same for several texts, each laid over those before.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_all<T: AsRef<str>>(path: &Path, texts: &[(PathBuf, T)], env: &Env) -> Result<Loaded, Error> {
+    let files: Vec<PathBuf> = texts.iter().map(|(file, _)| file.clone()).collect();
+    let mut report = Reporter::new(files.clone());
+    let tree = merged(texts, &mut report)?;
     let top = Section::top(&tree).ok_or_else(|| Error::NotAMap {
         path: path.to_owned(),
     })?;
-    let mut report = Reporter::new(path.to_owned());
-    let site = Plan::new(top, env, &mut report).build(path);
+    let site = Plan::new(top, env, &mut report).build(path, &files);
     Ok(Loaded {
         site,
         findings: report.finish(),
     })
+}
+
+/// The tree all texts come to.
+fn merged<T: AsRef<str>>(texts: &[(PathBuf, T)], report: &mut Reporter) -> Result<tree::Node, Error> {
+    let mut whole = tree::Node {
+        at: Position::default(),
+        value: tree::Value::Map(Vec::new()),
+    };
+    let mut replaced = Vec::new();
+    for ((path, text), file) in texts.iter().zip(0..) {
+        let tree = tree::parse(text.as_ref(), file).map_err(|m| Error::Syntax {
+            path: path.clone(),
+            at: m.at,
+            why: m.why,
+        })?;
+        match tree.value {
+            tree::Value::Map(_) if file == 0 => whole = tree,
+            tree::Value::Map(_) => merge::merge(&mut whole, tree, &mut replaced),
+            tree::Value::Null => {}
+            _ => return Err(Error::NotAMap { path: path.clone() }),
+        }
+    }
+    for one in replaced {
+        let before = texts
+            .get(usize::from(one.before.file))
+            .map(|(path, _)| path.display());
+        let place = before
+            .map(|path| format!("{path}:{}", one.before.line))
+            .unwrap_or_default();
+        if one.unlike {
+            let advice = "one of the two is a map, the other is not: keep one of them";
+            report.error(
+                one.at,
+                &one.key,
+                format!("this replaces what stands in {place}"),
+                advice,
+            );
+        } else {
+            report.note(
+                one.at,
+                &one.key,
+                format!("this replaces what stands in {place}"),
+                "",
+            );
+        }
+    }
+    Ok(whole)
 }

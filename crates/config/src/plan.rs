@@ -44,7 +44,7 @@ impl<'a, 't> Plan<'a, 't> {
         }
     }
 
-    pub(crate) fn build(mut self, path: &Path) -> Site {
+    pub(crate) fn build(mut self, path: &Path, files: &[PathBuf]) -> Site {
         let top = self.top.clone();
         top.check_keys(keys::TOP, Unknown::Error, self.report, &mut self.later);
         self.check_environment();
@@ -67,6 +67,7 @@ impl<'a, 't> Plan<'a, 't> {
         let dev_label = self.dev_label();
         let mut site = Site {
             path: path.to_owned(),
+            files: files.to_vec(),
             services: Vec::new(),
             broken: Vec::new(),
             state_dir,
@@ -94,7 +95,7 @@ impl<'a, 't> Plan<'a, 't> {
         };
         self.experiments(&shared, &mut site);
         site.later = self.later;
-        site.later.sort_by_key(|k| (k.line, k.column));
+        site.later.sort_by_key(|k| k.at);
         site.values = self.values;
         site
     }

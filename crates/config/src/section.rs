@@ -1,12 +1,12 @@
 //! A map of the file read the way viper reads it: keys in any case, nothing written is nothing set, scalars of one
 //! kind taken for another where that loses nothing.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
     AcceptedKey, duration,
     finding::Reporter,
-    keys::{DEAD, FLAGS, Fate},
+    keys::{self, DEAD, FLAGS, Fate, Key},
     tree::{Entry, Node, Position, Value},
     words,
 };
@@ -72,10 +72,9 @@ impl<'t> Section<'t> {
 
     /// The entry of a key in any case; a key without a value counts as not there, as in viper.
     pub(crate) fn get(&self, key: &str) -> Option<&'t Entry> {
-        let key = key.to_lowercase();
         self.entries
             .iter()
-            .find(|e| e.node.value != Value::Null && e.key.to_lowercase() == key)
+            .find(|e| e.node.value != Value::Null && e.key.eq_ignore_ascii_case(key))
     }
 
     /// The map below a key; anything else there is an error and reads as empty.
@@ -115,32 +114,28 @@ impl<'t> Section<'t> {
     /// Says which keys are unknown or written twice, and which are accepted without having a function yet.
     pub(crate) fn check_keys(
         &self,
-        known: &'static [(&'static str, Fate)],
+        known: &'static [Key],
         unknown: Unknown,
         report: &mut Reporter,
         later: &mut Vec<AcceptedKey>,
     ) {
-        for (index, entry) in self.entries.iter().enumerate() {
+        let mut seen: HashMap<String, Position> = HashMap::new();
+        for entry in self.entries {
             let path = self.path_of(&entry.key);
-            let folded = entry.key.to_lowercase();
             let mut blame = |message: String, advice: String| match unknown {
                 Unknown::Error => report.error(entry.at, &path, message, advice),
                 Unknown::Refuse => report.refuse(entry.at, &path, message, advice),
             };
-            if let Some(first) = self
-                .entries
-                .iter()
-                .take(index)
-                .find(|e| e.key.to_lowercase() == folded)
-            {
+            if let Some(first) = seen.get(&entry.key.to_lowercase()) {
                 blame(
-                    format!("the same key stands in line {} in another case", first.at.line),
+                    format!("the same key stands in line {} in another case", first.line),
                     "keep one of them".into(),
                 );
                 continue;
             }
-            match known.iter().find(|(k, _)| k.to_lowercase() == folded) {
-                Some((_, fate)) => self.follow(entry, *fate, report, later),
+            seen.insert(entry.key.to_lowercase(), entry.at);
+            match keys::find(known, &entry.key) {
+                Some(key) => self.follow(entry, key.fate, report, later),
                 None => {
                     let (message, advice) = self.unknown(&entry.key, known);
                     blame(message, advice);
@@ -152,11 +147,17 @@ impl<'t> Section<'t> {
     fn follow(&self, entry: &'t Entry, fate: Fate, report: &mut Reporter, later: &mut Vec<AcceptedKey>) {
         match fate {
             Fate::Used => {}
-            Fate::Later | Fate::NotNeeded => later.push(AcceptedKey {
+            Fate::Later => later.push(AcceptedKey {
                 key: self.path_of(&entry.key),
-                line: entry.at.line,
-                column: entry.at.column,
-                needed: fate == Fate::Later,
+                at: entry.at,
+                needed: true,
+                reason: "what stands behind it comes with a later version",
+            }),
+            Fate::NotNeeded(reason) => later.push(AcceptedKey {
+                key: self.path_of(&entry.key),
+                at: entry.at,
+                needed: false,
+                reason,
             }),
             Fate::Section(known) => {
                 if let Some(below) = self.below(entry, report) {
@@ -174,7 +175,7 @@ impl<'t> Section<'t> {
         }
     }
 
-    fn unknown(&self, key: &str, known: &[(&'static str, Fate)]) -> (String, String) {
+    fn unknown(&self, key: &str, known: &[Key]) -> (String, String) {
         let is = |list: &[&str]| self.path.is_empty() && list.iter().any(|f| f.eq_ignore_ascii_case(key));
         if is(FLAGS) {
             return (
@@ -185,7 +186,7 @@ impl<'t> Section<'t> {
         if is(DEAD) {
             return ("nothing reads this key".into(), "remove it".into());
         }
-        let advice = match words::nearest(key, known.iter().map(|(k, _)| *k)) {
+        let advice = match words::nearest(key, known.iter().map(|k| k.name)) {
             Some(near) => format!("is {near} meant?"),
             None if key.to_lowercase().ends_with("override") => "overrides stand inside a role".into(),
             None => "remove it, or see docs/configuration.md for the keys there are".into(),
@@ -266,12 +267,12 @@ mod tests {
     use crate::tree;
 
     fn value(text: &str) -> Value {
-        tree::parse(text).unwrap().value
+        tree::parse(text, 0).unwrap().value
     }
 
     #[test]
     fn keys_in_any_case_and_null_is_unset() {
-        let tree = tree::parse("VaultServer: x\nemail:\nEXPERIMENTS: {a: 1}\n").unwrap();
+        let tree = tree::parse("VaultServer: x\nemail:\nEXPERIMENTS: {a: 1}\n", 0).unwrap();
         let top = Section::top(&tree).unwrap();
         assert_eq!(top.get("vaultserver").unwrap().key, "VaultServer");
         assert!(top.get("email").is_none());

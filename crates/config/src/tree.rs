@@ -12,19 +12,22 @@ const MAX_DEPTH: usize = 32;
 /// Most values accepted; a site with a thousand services has some ten thousand.
 const MAX_NODES: usize = 500_000;
 
-/// A place in the file. Lines and columns count from 1; 0 means unknown.
+/// A place in one of the files. Lines and columns count from 1; 0 means unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
+    /// Which file, as a place in [`Site::files`](crate::Site::files).
+    pub file: u16,
     /// Line, from 1.
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
 }
 
-impl From<Location> for Position {
-    fn from(at: Location) -> Self {
+impl Position {
+    fn new(file: u16, at: Location) -> Self {
         let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
+            file,
             line: small(at.line()),
             column: small(at.column()),
         }
@@ -78,8 +81,8 @@ pub(crate) struct Malformed {
     pub(crate) why: String,
 }
 
-/// Parses one document.
-pub(crate) fn parse(text: &str) -> Result<Node, Malformed> {
+/// Parses one document, which becomes this one of the site's files.
+pub(crate) fn parse(text: &str, file: u16) -> Result<Node, Malformed> {
     let options: Options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: MAX_NODES, max_documents: 1 },
         duplicate_keys: DuplicateKeyPolicy::Error,
@@ -91,9 +94,19 @@ pub(crate) fn parse(text: &str) -> Result<Node, Malformed> {
         with_snippet: false,
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
-        Ok(tree) => Ok(node(tree)),
+        Ok(tree) => {
+            let mut tree = node(tree);
+            stamp(&mut tree, file);
+            Ok(tree)
+        }
         Err(error) => Err(Malformed {
-            at: error.location().map(Position::from).unwrap_or_default(),
+            at: error.location().map_or(
+                Position {
+                    file,
+                    ..Position::default()
+                },
+                |at| Position::new(file, at),
+            ),
             why: error.to_string(),
         }),
     }
@@ -101,8 +114,23 @@ pub(crate) fn parse(text: &str) -> Result<Node, Malformed> {
 
 fn node(raw: Spanned<Raw>) -> Node {
     Node {
-        at: raw.referenced.into(),
+        at: Position::new(0, raw.referenced),
         value: raw.value.0,
+    }
+}
+
+/// Says of everything in the tree which file it is from.
+fn stamp(node: &mut Node, file: u16) {
+    node.at.file = file;
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| stamp(item, file)),
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.at.file = file;
+                stamp(&mut entry.node, file);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -174,7 +202,7 @@ impl<'de> Visitor<'de> for RawVisitor {
             let value = entries.next_value::<Spanned<Raw>>()?;
             map.push(Entry {
                 key: key.value,
-                at: key.referenced.into(),
+                at: Position::new(0, key.referenced),
                 node: node(value),
             });
         }
@@ -186,8 +214,16 @@ impl<'de> Visitor<'de> for RawVisitor {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Node, Malformed> {
+        super::parse(text, 0)
+    }
+
     fn at(line: u32, column: u32) -> Position {
-        Position { line, column }
+        Position {
+            file: 0,
+            line,
+            column,
+        }
     }
 
     fn map(node: &Node) -> &[Entry] {

@@ -339,3 +339,79 @@ fn no_text_whatever_makes_it_panic() {
     }
     assert!(read > 20, "{read}");
 }
+
+/// Files laid over one another, as `conf.d` does.
+fn laid(files: &[(&str, &str)]) -> Loaded {
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.into(), *text)).collect();
+    config::parse_all(Path::new("managedTokens.yml"), &files, &Env::default()).unwrap()
+}
+
+#[test]
+fn drop_ins_add_services_and_override_values_and_say_where_each_stands() {
+    let loaded = laid(&[
+        ("managedTokens.yml", HEAD),
+        (
+            "conf.d/10-dune.yml",
+            "experiments: {dune: {roles: {production: {account: dunepro}}}}",
+        ),
+        (
+            "conf.d/20-more.json",
+            r#"{"VaultServer": "vault2.example.org", "experiments": {"Dune": {"roles": {"analysis": {"account": "duneana"}}}}}"#,
+        ),
+    ]);
+    let ids: Vec<_> = loaded.site.services.iter().map(|s| s.id.to_string()).collect();
+    assert_eq!(ids, ["dune_production", "dune_analysis"]);
+    let service = &loaded.site.services[0];
+    assert_eq!(service.vault_server, "vault2.example.org");
+    let origin = |key: &str| {
+        let value = service.values.iter().find(|v| v.key == key).unwrap();
+        loaded.site.origin(&value.origin)
+    };
+    assert_eq!(origin("vaultServer"), "conf.d/20-more.json:1");
+    assert_eq!(origin("account"), "conf.d/10-dune.yml:1");
+    let replaced = loaded
+        .findings
+        .iter()
+        .find(|f| f.message.contains("replaces"))
+        .unwrap();
+    assert_eq!(
+        (
+            replaced.severity,
+            replaced.file.as_path(),
+            replaced.message.as_str()
+        ),
+        (
+            Severity::Note,
+            Path::new("conf.d/20-more.json"),
+            "this replaces what stands in managedTokens.yml:1"
+        )
+    );
+}
+
+#[test]
+fn an_error_in_a_drop_in_names_the_drop_in() {
+    let loaded = laid(&[
+        ("managedTokens.yml", HEAD),
+        ("conf.d/a.yml", "experiments:\n  dune: {roles: {p: {acount: x}}}"),
+        ("conf.d/b.yml", "experiments:\n  mu2e: {roles: {p: {account: x}}}"),
+    ]);
+    assert_eq!(loaded.site.services.len(), 1);
+    let finding = loaded
+        .findings
+        .iter()
+        .find(|f| f.advice == "is account meant?")
+        .unwrap();
+    assert_eq!(
+        (finding.file.as_path(), finding.line),
+        (Path::new("conf.d/a.yml"), 2)
+    );
+    assert_eq!(loaded.site.place(loaded.site.broken[0].at), "conf.d/a.yml:2");
+    let texts = [
+        ("managedTokens.yml".into(), HEAD),
+        ("conf.d/x.yml".into(), "a: ["),
+    ];
+    match config::parse_all(Path::new("managedTokens.yml"), &texts, &Env::default()) {
+        Err(Error::Syntax { path, .. }) => assert_eq!(path, Path::new("conf.d/x.yml")),
+        other => assert!(other.is_err()),
+    }
+}

@@ -1,6 +1,6 @@
 //! Experiments and their roles, each into a service or into what is wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::Plan;
 use crate::{
@@ -22,9 +22,9 @@ impl<'t> Plan<'_, 't> {
             );
         }
         let mut claimants = Vec::new();
-        let mut seen: BTreeMap<String, ()> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for entry in experiments.entries() {
-            let twice = seen.insert(entry.key.to_lowercase(), ()).is_some();
+            let twice = !seen.insert(entry.key.to_lowercase());
             let Some(experiment) = experiments.below(entry, self.report) else {
                 continue;
             };
@@ -50,17 +50,14 @@ impl<'t> Plan<'_, 't> {
                     "",
                 );
             }
-            for (index, entry) in roles.entries().iter().enumerate() {
+            let mut seen = BTreeSet::new();
+            for entry in roles.entries() {
                 let id = ServiceId {
                     experiment: name.to_owned(),
                     role: entry.key.clone(),
                 };
                 let mut reasons = reasons.clone();
-                let twice = roles
-                    .entries()
-                    .iter()
-                    .take(index)
-                    .any(|e| e.key.to_lowercase() == entry.key.to_lowercase());
+                let twice = !seen.insert(entry.key.to_lowercase());
                 if twice {
                     let message = "the role stands in the experiment twice, in another case";
                     self.report.refuse(

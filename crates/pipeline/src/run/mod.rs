@@ -104,7 +104,7 @@ pub async fn run(
     }));
     let ledger = Ledger::new(reports, progress);
     for (n, b) in broken.iter().enumerate() {
-        let place = format!("{}:{}", site.path.display(), b.at.line);
+        let place = site.place(b.at);
         let failure = Failure::text(Stage::Configuration, "configuration", place, b.reason.clone());
         ledger.end(services.len() + n, Target::Setup, Ending::failed(failure));
     }

@@ -1,0 +1,143 @@
+//! Keys of mtk, all optional, below `mtk`.
+
+use super::{Fate::Used, Form, Key, key, section};
+
+pub(crate) const MTK: &[Key] = &[
+    key(
+        "stateDirectory",
+        Used,
+        Form::Path,
+        "where mtk remembers what it did; /var/lib/mtk without it",
+    ),
+    key(
+        "consentLifetime",
+        Used,
+        Form::Span,
+        "how long a consent given with mtk onboard lasts at the issuer; no server tells it",
+    ),
+    section(
+        "credd",
+        &[key(
+            "renewBefore",
+            Used,
+            Form::Span,
+            "a credd's token is renewed when less is left (14d)",
+        )],
+        "tokens in credds",
+    ),
+    section(
+        "node",
+        &[key(
+            "tokenLifetime",
+            Used,
+            Form::Span,
+            "life of a token on a node, at most 1000000s (7d)",
+        )],
+        "tokens on nodes",
+    ),
+    section("limits", LIMITS, "how much runs at once"),
+    section("vault", VAULT, "how Vault is recognised, and how much it takes"),
+    section("ssh", SSH, "how nodes are reached"),
+];
+
+const LIMITS: &[Key] = &[
+    key(
+        "vaultConcurrency",
+        Used,
+        Form::Count,
+        "requests under way at Vault (8)",
+    ),
+    key(
+        "creddConcurrency",
+        Used,
+        Form::Count,
+        "sessions under way with credds (16)",
+    ),
+    key(
+        "nodeConcurrency",
+        Used,
+        Form::Count,
+        "sessions under way with nodes (32)",
+    ),
+    key(
+        "perNode",
+        Used,
+        Form::Count,
+        "sessions under way with one node (4); sshd drops some from 10 on",
+    ),
+];
+
+const VAULT: &[Key] = &[
+    key("caFile", Used, Form::Path, "CA certificates beside the system's"),
+    key(
+        "caDir",
+        Used,
+        Form::Path,
+        "directory of CA certificates, as /etc/grid-security/certificates",
+    ),
+    key(
+        "alias",
+        Used,
+        Form::Text,
+        "name in Vault's Kerberos principal, if it is not the host's",
+    ),
+    key(
+        "certificateName",
+        Used,
+        Form::Text,
+        "name in Vault's certificate, if it is not the host's",
+    ),
+    key(
+        "crl",
+        Used,
+        Form::Choice(&["off", "present", "required"]),
+        "what is done with revocation lists in caDir (off)",
+    ),
+    section(
+        "quota",
+        &[
+            key(
+                "requests",
+                Used,
+                Form::Count,
+                "requests Vault takes from one address in a window (360)",
+            ),
+            key("window", Used, Form::Span, "the window (5m)"),
+            key(
+                "block",
+                Used,
+                Form::Span,
+                "for how long Vault blocks who goes beyond it (5m)",
+            ),
+            key(
+                "share",
+                Used,
+                Form::Count,
+                "percent of the requests that are mtk's (95)",
+            ),
+        ],
+        "Vault's rate limit, as its operators set it",
+    ),
+];
+
+const SSH: &[Key] = &[
+    key(
+        "knownHosts",
+        Used,
+        Form::Paths,
+        "files of host keys; they go before sshOptions",
+    ),
+    key("identityFile", Used, Form::Paths, "as identityFiles"),
+    key(
+        "identityFiles",
+        Used,
+        Form::Paths,
+        "private keys to log in with; sshOptions go before",
+    ),
+    key(
+        "transport",
+        Used,
+        Form::Choice(&["auto", "libssh2", "russh", "openssh"]),
+        "which SSH speaks to nodes (auto)",
+    ),
+];

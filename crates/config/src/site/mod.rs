@@ -1,0 +1,85 @@
+//! The plan that leaves this crate.
+
+mod reach;
+mod service;
+mod steps;
+mod values;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use reach::{Checking, Jump, Ssh, Transport};
+pub use service::{BadUid, Broken, Destination, Kind, Service, ServiceId};
+pub use steps::{Crl, Limits, Retries, Retry, Timeouts, Vault, VaultQuota};
+pub use values::{AcceptedKey, Effective, Origin};
+
+use crate::tree::Position;
+
+/// Where the state is kept if the file does not say.
+pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/mtk";
+
+/// The whole site, checked: every service in it can be worked on.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The file all this was read from; with drop-ins alone, their directory.
+    pub path: PathBuf,
+    /// All files it was read from, in the order in which they were merged.
+    pub files: Vec<PathBuf>,
+    /// The services, in the order of the file.
+    pub services: Vec<Service>,
+    /// Those that could not be set up, with the reason. They are to be reported, not forgotten.
+    pub broken: Vec<Broken>,
+    /// Where the state is kept, if the file says so; else [`DEFAULT_STATE_DIRECTORY`].
+    pub state_dir: Option<PathBuf>,
+    /// The Go service's SQLite file, for the UIDs in it. It need not exist.
+    pub db_location: Option<PathBuf>,
+    /// A node token is renewed when less than this is left.
+    pub min_token_lifetime: Duration,
+    /// A credd's token is renewed when less than this is left.
+    pub renew_before: Duration,
+    /// The life asked for a node token, at most a million seconds.
+    pub node_token_lifetime: Duration,
+    /// How long a person's consent to a robot lasts at the issuer, if the file says so: no server tells it.
+    pub consent_lifetime: Option<Duration>,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// How often each step is tried again.
+    pub retries: Retries,
+    /// How much runs at once.
+    pub limits: Limits,
+    /// How Vault is recognised.
+    pub vault: Vault,
+    /// Whether nobody is to be notified, where a role says nothing else.
+    pub disable_notifications: bool,
+    /// What this installation is called in metrics and logs: `production` unless something else is said.
+    pub dev_label: String,
+    /// Keys accepted whose function comes later, or is not needed here.
+    pub later: Vec<AcceptedKey>,
+    /// The values in effect for all services, and where each comes from.
+    pub values: Vec<Effective>,
+}
+
+impl Site {
+    /// A place as `file:line`.
+    #[must_use]
+    pub fn place(&self, at: Position) -> String {
+        let file = self.files.get(usize::from(at.file)).unwrap_or(&self.path);
+        format!("{}:{}", file.display(), at.line)
+    }
+
+    /// Where a value comes from, for people: a line of the file, named with its drop-in if there are any.
+    #[must_use]
+    pub fn origin(&self, origin: &Origin) -> String {
+        let (Origin::File(at) | Origin::Override(at)) = origin else {
+            return origin.to_string();
+        };
+        if at.file == 0 && self.files.len() <= 1 {
+            return origin.to_string();
+        }
+        let what = if matches!(origin, Origin::Override(_)) {
+            "override in "
+        } else {
+            ""
+        };
+        format!("{what}{}", self.place(*at))
+    }
+}

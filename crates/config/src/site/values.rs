@@ -1,0 +1,53 @@
+//! What is in effect, and what has no effect.
+
+use std::fmt;
+
+use crate::tree::Position;
+
+/// A key that was accepted without doing anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedKey {
+    /// The key with its path, as written.
+    pub key: String,
+    /// Where it stands.
+    pub at: Position,
+    /// Whether a later version will do something with it; if not, what it steers does not exist in mtk.
+    pub needed: bool,
+    /// Why it does nothing.
+    pub reason: &'static str,
+}
+
+/// A value in effect, for `mtk config show`. No key that may hold a secret is among these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// The key as the file has it.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// This place in the file.
+    File(Position),
+    /// An override of the role, at this place in the file.
+    Override(Position),
+    /// An environment variable of this name.
+    Environment(&'static str),
+    /// Nobody set it.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(at) => write!(f, "line {}", at.line),
+            Self::Override(at) => write!(f, "override in line {}", at.line),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
