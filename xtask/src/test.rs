@@ -83,6 +83,16 @@ fn all(steps: &mut Steps) -> Result<()> {
             "--locked",
         ]))
     })?;
+    // as somebody without a C library to link has it
+    steps.step("credd-client without Kerberos", || {
+        run(&mut cargo(&[
+            "test",
+            "--package",
+            "mtk-credd-client",
+            "--no-default-features",
+            "--locked",
+        ]))
+    })?;
     steps.step("parts of the test bed", || match parts.join() {
         Ok(done) => done.map(drop),
         Err(_) => bail!("making the parts of the test bed panicked"),

@@ -1,14 +1,17 @@
 //! What the outside world has to say to a handshake: Kerberos, TLS, tokens, the file system.
 
-use std::{error::Error as StdError, io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use cedar::auth::{Answer, Question, TlsTurn};
 use jiff::Timestamp;
-use kerberos::{Initiator, Mech, Step, Target};
 use rustls::client::ResolvesClientCert;
 use tokio::net::TcpStream;
 
 use crate::{Identity, Kind, conversation::Plan, directory::Directory, tls_client::TlsClient};
+
+#[cfg(feature = "kerberos")]
+#[path = "gss.rs"]
+mod gss;
 
 /// The two ends of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -35,22 +38,10 @@ impl Ends {
 pub(crate) struct Answers<'a> {
     plan: &'a Plan<'a>,
     ends: Ends,
-    gss: Option<Initiator>,
+    #[cfg(feature = "kerberos")]
+    gss: gss::Gss,
     tls: Option<TlsClient>,
     directory: Option<Directory>,
-    /// The Kerberos library's own error, if there was one.
-    pub(crate) kerberos_error: Option<Kind>,
-}
-
-/// An error and its causes in one line, for reasons that travel as text.
-fn told(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 impl<'a> Answers<'a> {
@@ -58,17 +49,25 @@ impl<'a> Answers<'a> {
         Self {
             plan,
             ends,
-            gss: None,
+            #[cfg(feature = "kerberos")]
+            gss: gss::Gss::default(),
             tls: None,
             directory: None,
-            kerberos_error: None,
         }
     }
 
     pub(crate) async fn answer(&mut self, question: Question) -> Answer {
         let answered = match question {
-            Question::KerberosToken => self.first_token().await.map(Answer::KerberosToken),
-            Question::KerberosProof(token) => self.prove(token).await.map(|()| Answer::KerberosProven),
+            #[cfg(feature = "kerberos")]
+            Question::KerberosToken => match self.identity() {
+                Ok(identity) => {
+                    let token = self.gss.first_token(identity, &self.plan.peer.hosts).await;
+                    token.map(Answer::KerberosToken)
+                }
+                Err(why) => Err(why),
+            },
+            #[cfg(feature = "kerberos")]
+            Question::KerberosProof(token) => self.gss.prove(token).await.map(|()| Answer::KerberosProven),
             Question::IdToken(wanted) => self.identity().and_then(|identity| {
                 let token = identity.id_token(&wanted, Timestamp::now())?;
                 Ok(Answer::IdToken(token.clone(), Box::new(rand::random())))
@@ -97,54 +96,12 @@ impl<'a> Answers<'a> {
             .ok_or_else(|| "there is no identity".to_owned())
     }
 
-    /// A token for the first of the daemon's names that the KDC knows.
-    async fn first_token(&mut self) -> Result<Vec<u8>, String> {
-        let robot = self.identity()?.kerberos.as_ref();
-        let robot = robot.ok_or_else(|| "there is no ticket".to_owned())?;
-        let mut failed = Kind::Nameless;
-        for host in &self.plan.peer.hosts {
-            let target = Target::Principal(format!("host/{host}@"));
-            let begun = robot.gss.begin(&robot.ticket, &target, Mech::Krb5, true).await;
-            match begun {
-                Ok((initiator, token)) => {
-                    self.gss = Some(initiator);
-                    return Ok(token);
-                }
-                Err(error @ kerberos::Error::ServiceUnknown { .. }) => {
-                    // the first name is the one people know
-                    if matches!(failed, Kind::Nameless) {
-                        failed = Kind::Kerberos(error);
-                    }
-                }
-                Err(error) => {
-                    failed = Kind::Kerberos(error);
-                    break;
-                }
-            }
-        }
-        Err(self.kerberos_failed(failed))
-    }
-
-    async fn prove(&mut self, token: Vec<u8>) -> Result<(), String> {
-        let initiator = self
-            .gss
-            .as_mut()
-            .ok_or_else(|| "there is no context".to_owned())?;
-        match initiator.step(token).await {
-            // complete and nothing more to say: the peer has the key of the ticket
-            Ok(Step::Complete(None)) => Ok(()),
-            Ok(_) => Err("the peer's token does not complete the context".to_owned()),
-            Err(error) => Err(self.kerberos_failed(Kind::Kerberos(error))),
-        }
-    }
-
-    fn kerberos_failed(&mut self, kind: Kind) -> String {
-        let why = match &kind {
-            Kind::Kerberos(error) => told(error),
-            kind => told(kind),
-        };
-        self.kerberos_error = Some(kind);
-        why
+    /// The handshake's error, with what a library of ours said of it.
+    pub(crate) fn explain(&mut self, error: cedar::Error) -> Kind {
+        #[cfg(feature = "kerberos")]
+        return self.gss.explain(error);
+        #[cfg(not(feature = "kerberos"))]
+        error.into()
     }
 
     fn begin_tls(&mut self, bearer: bool) -> Result<TlsTurn, String> {

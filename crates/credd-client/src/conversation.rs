@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, io, net::SocketAddr};
 
 use cedar::{
-    auth::{Method, MethodFailure, Methods},
+    auth::{Method, Methods},
     handshake::{self, MAX_MESSAGE, Next, Part, Request, Waiting},
     security::{Established, KeyPair, Level, Session, Wish},
     shared_port,
@@ -105,6 +105,7 @@ impl Plan<'_> {
         let tls = self.options.tls.is_some();
         let has = |it: fn(&Identity) -> bool| self.identity.is_some_and(it);
         let possible = |method: &Method| match method {
+            #[cfg(feature = "kerberos")]
             Method::Kerberos => has(|identity| identity.kerberos.is_some()),
             Method::SciTokens => tls && has(|identity| identity.bearer.is_some()),
             Method::Token => has(|identity| !identity.id_tokens.is_empty()),
@@ -266,22 +267,9 @@ impl Driver<'_> {
         state.receive(&message).map_err(|error| self.judged(error, stage))
     }
 
-    /// The handshake's error, or the Kerberos library's where that alone is the reason.
     fn judged(&mut self, error: cedar::Error, stage: Stage) -> Error {
-        let ours = match &error {
-            cedar::Error::PeerNotProven(_) => true,
-            cedar::Error::MethodsFailed(tried) => {
-                matches!(
-                    tried.as_slice(),
-                    [(Method::Kerberos, MethodFailure::Unavailable(_))]
-                )
-            }
-            _ => false,
-        };
-        match self.answers.kerberos_error.take() {
-            Some(kind) if ours => self.plan.failed(stage, kind),
-            _ => self.plan.failed(stage, error),
-        }
+        let kind = self.answers.explain(error);
+        self.plan.failed(stage, kind)
     }
 
     /// What the end of the connection means at this point of the handshake.

@@ -102,8 +102,19 @@ pub enum Kind {
     #[error(transparent)]
     Cedar(#[from] cedar::Error),
     /// There is no ticket for the daemon, or it did not prove itself.
+    #[cfg(feature = "kerberos")]
     #[error("Kerberos has no context with the daemon")]
     Kerberos(#[source] kerberos::Error),
+    /// No method got through, and for Kerberos it was the library that failed, not the daemon.
+    #[cfg(feature = "kerberos")]
+    #[error("authentication failed: {}", reasons(.tried))]
+    MethodsFailed {
+        /// Every method with its reason, in the order in which they were tried.
+        tried: Vec<(Method, MethodFailure)>,
+        /// The Kerberos library's reason: it decides whether trying again can help.
+        #[source]
+        kerberos: Box<kerberos::Error>,
+    },
     /// Neither the address nor the ad names a host, and Kerberos needs one.
     #[error("the address names no host, so there is no Kerberos principal to ask a ticket for")]
     Nameless,
@@ -172,6 +183,15 @@ fn each(tried: &[(SocketAddr, io::Error)]) -> String {
         .join("; ")
 }
 
+#[cfg(feature = "kerberos")]
+fn reasons(tried: &[(Method, MethodFailure)]) -> String {
+    tried
+        .iter()
+        .map(|(method, why)| format!("{method}: {why}"))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
 fn at(time: &Option<Timestamp>) -> String {
     time.map_or_else(|| "none".to_owned(), |time| time.to_string())
 }
@@ -229,7 +249,10 @@ impl Error {
             | Kind::Broken(_)
             | Kind::Closed => true,
             Kind::UnknownSharedPort { .. } | Kind::NoSuchCredd { .. } => true,
+            #[cfg(feature = "kerberos")]
             Kind::Kerberos(error) => error.retryable(),
+            #[cfg(feature = "kerberos")]
+            Kind::MethodsFailed { kerberos, .. } => kerberos.retryable(),
             Kind::NoCollector(failures) => failures.iter().any(Error::retryable),
             Kind::Refused { code, .. } => *code == ResultCode::Failure,
             Kind::Cedar(cedar::Error::SessionUnknown | cedar::Error::ClosedInMethod { .. }) => true,
@@ -244,10 +267,9 @@ impl Error {
             Kind::Timeout(_) | Kind::Unreachable(_) | Kind::Broken(_) | Kind::Resolve { .. } => {
                 Fault::Network
             }
-            Kind::ConstraintRejected { .. }
-            | Kind::Kerberos(_)
-            | Kind::Nameless
-            | Kind::NotActingFor { .. } => Fault::Ours,
+            Kind::ConstraintRejected { .. } | Kind::Nameless | Kind::NotActingFor { .. } => Fault::Ours,
+            #[cfg(feature = "kerberos")]
+            Kind::Kerberos(_) | Kind::MethodsFailed { .. } => Fault::Ours,
             Kind::Cedar(cedar::Error::Unsendable(_)) => Fault::Ours,
             Kind::NoCollector(failures) => failures.first().map_or(Fault::Ours, Error::fault),
             _ => Fault::Theirs,
@@ -262,6 +284,10 @@ impl Error {
                 "ask the pool's administrators to map this principal to the account (CERTIFICATE_MAPFILE)"
             }
             Kind::Cedar(cedar::Error::MethodsFailed(tried)) => {
+                return tried.iter().find_map(|(method, why)| on_method(*method, why));
+            }
+            #[cfg(feature = "kerberos")]
+            Kind::MethodsFailed { tried, .. } => {
                 return tried.iter().find_map(|(method, why)| on_method(*method, why));
             }
             Kind::Cedar(cedar::Error::Denied { .. }) => {

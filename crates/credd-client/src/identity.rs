@@ -21,6 +21,7 @@ pub struct Identity {
     /// The HTCondor user, without domain, the server must map us to.
     pub user: String,
     /// For KERBEROS.
+    #[cfg(feature = "kerberos")]
     pub kerberos: Option<Kerberos>,
     /// For TOKEN: tokens of one or several pools, of which the server's policy picks the first that fits.
     pub id_tokens: Vec<IdToken>,
@@ -31,6 +32,7 @@ pub struct Identity {
 }
 
 /// A robot's ticket, and where its tokens are made.
+#[cfg(feature = "kerberos")]
 #[derive(Debug, Clone)]
 pub struct Kerberos {
     /// The ticket.
@@ -45,6 +47,7 @@ impl Identity {
     pub fn new(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
+            #[cfg(feature = "kerberos")]
             kerberos: None,
             id_tokens: Vec::new(),
             bearer: None,
@@ -53,6 +56,7 @@ impl Identity {
     }
 
     /// The HTCondor user `user` (without domain), proven by a Kerberos ticket.
+    #[cfg(feature = "kerberos")]
     #[must_use]
     pub fn kerberos(ticket: kerberos::Ticket, gss: kerberos::Gss, user: impl Into<String>) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! Talks to HTCondor: asks collectors for schedds and credds, and stores, queries and deletes credentials in
-//! credds. It drives [`cedar`] over TCP and gets its Kerberos tokens from [`kerberos`]; what the stored bytes mean
-//! is left to the caller.
+//! credds. It drives [`cedar`] over TCP and gets its Kerberos tokens from the crate `kerberos` (the feature of that name, on
+//! unless switched off: without it no C library is linked); what the stored bytes mean is left to the caller.
 //!
 //! A store reaches only the account it is meant for: the target user is named in full, the credd must know *us* as
 //! the expected user before the credential is sent, must say so again in its answer (23.10.1 and later), and must
@@ -9,6 +9,7 @@
 //! What can go wrong, and what to do about it: [`errors`].
 //!
 //! ```no_run
+//! # #[cfg(feature = "kerberos")]
 //! # async fn example(ticket: kerberos::Ticket, gss: kerberos::Gss, token: credential::LongToken)
 //! # -> Result<(), credd_client::Error> {
 //! use credd_client::{Credd, Identity, Options, schedds, vault_credential};
@@ -61,7 +62,9 @@ pub use cedar::{
 pub use collector::{Ads, Collector};
 pub use credd::{Credd, Entry, Held, Stored, Wanted};
 pub use error::{Error, Fault, Kind, Stage};
-pub use identity::{BadCertificate, ClientCertificate, Identity, Kerberos};
+#[cfg(feature = "kerberos")]
+pub use identity::Kerberos;
+pub use identity::{BadCertificate, ClientCertificate, Identity};
 pub use json::vault_credential;
 pub use pool::{Answered, Keep, Pool, Schedd, locate, schedds};
 

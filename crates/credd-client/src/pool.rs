@@ -69,8 +69,10 @@ pub struct Pool {
     collectors: Vec<String>,
     options: Options,
     keep: Keep,
-    slots: Lock<HashMap<(String, Query), Slot>>,
+    slots: Arc<Slots>,
 }
+
+type Slots = Lock<HashMap<(String, Query), Slot>>;
 
 impl Pool {
     /// From entries of `COLLECTOR_HOST`. Nothing is asked yet.
@@ -80,7 +82,19 @@ impl Pool {
             collectors: collectors.to_vec(),
             options,
             keep,
-            slots: Lock::default(),
+            slots: Arc::default(),
+        }
+    }
+
+    /// The same with other collectors, sharing what each collector said: two lists with a collector in common ask it
+    /// the same question once.
+    #[must_use]
+    pub fn of(&self, collectors: &[String]) -> Self {
+        Self {
+            collectors: collectors.to_vec(),
+            options: self.options.clone(),
+            keep: self.keep,
+            slots: Arc::clone(&self.slots),
         }
     }
 

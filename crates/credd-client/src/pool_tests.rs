@@ -207,6 +207,26 @@ async fn the_last_good_answer_stands_in_when_nobody_answers() {
     assert!(matches!(error.kind, Kind::NoCollector(failures) if failures.len() == 2));
 }
 
+/// Two lists of collectors that overlap ask the collector they share once.
+#[tokio::test]
+async fn what_a_collector_said_is_known_to_every_list_it_is_in() {
+    let keep = Keep {
+        fresh: Duration::from_secs(60),
+        stale: Duration::ZERO,
+    };
+    let query = Query::all(AdKind::Schedd, &["Name"]);
+    let pool = Pool::new(&["127.0.0.1:1".into()], keep, options());
+    *pool.slot("127.0.0.1:1", &query).lock().await = Some(Remembered {
+        ads: Arc::new(vec![Ad::new()]),
+        at: tokio::time::Instant::now(),
+    });
+    let other = pool.of(&["<bad".into(), "127.0.0.1:1".into()]);
+    assert_eq!(other.ads(&query).await.unwrap().ads.len(), 1);
+    // another projection is another question
+    let more = Query::all(AdKind::Schedd, &["Name", "Machine"]);
+    assert!(other.ads(&more).await.is_err());
+}
+
 #[test]
 fn a_credd_belongs_by_name_then_by_host() {
     let credd = |name: &str, machine: &str| {

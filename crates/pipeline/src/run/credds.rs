@@ -3,10 +3,11 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use config::Service;
-use credd_client::{CreddAddress, Options};
+use credd_client::{CreddAddress, Keep, Options, Pool};
 use tokio::sync::OnceCell;
 
 use crate::failure::{Failure, Stage};
@@ -22,18 +23,26 @@ struct Question {
     credds: Vec<String>,
 }
 
+/// A run asks each question once; what a collector said stands in for the rest of the day, should a process live so
+/// long and no collector answer any more.
+const KEEP: Keep = Keep {
+    fresh: Duration::from_secs(300),
+    stale: Duration::from_secs(86_400),
+};
+
 type Slot = Arc<OnceCell<Result<Vec<Found>, Failure>>>;
 
-/// Answers each question once a run.
+/// Answers each question once a run. What collectors say is kept by collector, constraint and projection, however the
+/// lists of collectors overlap.
 pub(crate) struct Credds {
-    options: Options,
+    pool: Pool,
     slots: Mutex<HashMap<Question, Slot>>,
 }
 
 impl Credds {
     pub(crate) fn new(options: Options) -> Self {
         Self {
-            options,
+            pool: Pool::new(&[], KEEP, options),
             slots: Mutex::default(),
         }
     }
@@ -65,9 +74,10 @@ impl Credds {
         if q.credds.is_empty() {
             return self.discover(&q).await;
         }
+        let pool = self.pool.of(&q.collectors);
         let mut found = Vec::new();
         for name in &q.credds {
-            let address = credd_client::locate(&q.collectors, name, &self.options).await;
+            let address = pool.locate(name).await;
             found.push(address.map_err(|e| {
                 (
                     name.clone(),
@@ -80,7 +90,10 @@ impl Credds {
 
     async fn discover(&self, q: &Question) -> Result<Vec<Found>, Failure> {
         let peer = q.collectors.join(", ");
-        let schedds = credd_client::schedds(&q.collectors, q.constraint.as_deref(), &self.options)
+        let schedds = self
+            .pool
+            .of(&q.collectors)
+            .schedds(q.constraint.as_deref())
             .await
             .map_err(|e| Failure::at_credd(Stage::Discover, peer.clone(), &e))?;
         if schedds.is_empty() {
