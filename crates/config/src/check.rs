@@ -1,55 +1,76 @@
 //! Services that get into each other's way, found in the finished plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Finding, Kind, Service, Severity, Site, finding::Reporter};
+use credential::ServiceName;
 
-/// Findings about services that want the same file on the same node, or the same credential at the same credd.
+use crate::{Finding, Kind, Service, Site, finding::Reporter};
+
+/// Findings about services that want the same file on the same node, the same credential at the same credd, or the
+/// same account.
 #[must_use]
 pub fn check(site: &Site) -> Vec<Finding> {
     let mut report = Reporter::new(site.files.clone());
     shared_files(site, &mut report);
     shared_credentials(site, &mut report);
+    shared_accounts(site, &mut report);
     uids(site, &mut report);
     report.finish()
 }
 
-fn uid_text(service: &Service, site: &Site) -> String {
-    let same = site.services.iter().filter(|s| s.account == service.account);
-    service
-        .uid
-        .or_else(|| same.filter_map(|s| s.uid).next())
-        .map_or_else(|| format!("<uid of {}>", service.account), |uid| uid.to_string())
+/// The UID of each account, as far as any service says it.
+fn known_uids(site: &Site) -> HashMap<&str, u32> {
+    let mut all = HashMap::new();
+    for service in &site.services {
+        if let Some(uid) = service.uid {
+            all.entry(service.account.as_str()).or_insert(uid);
+        }
+    }
+    all
 }
 
 /// One of several that want a path: place among the services, and what it would put there.
 type Claims = Vec<(usize, Kind)>;
 
 fn shared_files(site: &Site, report: &mut Reporter) {
-    let mut wanted: BTreeMap<(String, String), Claims> = BTreeMap::new();
+    let uids = known_uids(site);
+    let mut by_path: BTreeMap<String, Claims> = BTreeMap::new();
     for (index, service) in site.services.iter().enumerate() {
-        for destination in service.paths(&uid_text(service, site)) {
-            for node in &service.nodes {
-                let claims = wanted
-                    .entry((destination.path.clone(), node.clone()))
-                    .or_default();
-                claims.push((index, destination.kind));
+        let uid = service
+            .uid
+            .or_else(|| uids.get(service.account.as_str()).copied());
+        let uid = uid.map_or_else(|| format!("<uid of {}>", service.account), |uid| uid.to_string());
+        for destination in service.paths(&uid) {
+            by_path
+                .entry(destination.path)
+                .or_default()
+                .push((index, destination.kind));
+        }
+    }
+    for (path, claims) in by_path.into_iter().filter(|(_, claims)| claims.len() > 1) {
+        let mut by_node: BTreeMap<&str, Claims> = BTreeMap::new();
+        for (index, kind) in claims {
+            for node in site
+                .services
+                .get(index)
+                .map(|s| s.nodes.as_slice())
+                .unwrap_or_default()
+            {
+                by_node.entry(node).or_default().push((index, kind));
             }
         }
-    }
-    // the same claim on fifty nodes is one finding
-    let mut by_claim: BTreeMap<(String, Claims), BTreeSet<String>> = BTreeMap::new();
-    for ((path, node), claims) in wanted {
-        if claims.len() > 1 {
-            by_claim.entry((path, claims)).or_default().insert(node);
+        // the same claim on fifty nodes is one finding
+        let mut by_claim: BTreeMap<Claims, BTreeSet<String>> = BTreeMap::new();
+        for (node, claims) in by_node.into_iter().filter(|(_, claims)| claims.len() > 1) {
+            by_claim.entry(claims).or_default().insert(node.to_owned());
         }
-    }
-    for ((path, claims), nodes) in by_claim {
-        let all: Vec<(&Service, Kind)> = claims
-            .iter()
-            .filter_map(|(i, kind)| Some((site.services.get(*i)?, *kind)))
-            .collect();
-        shared_file(&path, &all, &nodes, report);
+        for (claims, nodes) in by_claim {
+            let all: Vec<(&Service, Kind)> = claims
+                .iter()
+                .filter_map(|(i, kind)| Some((site.services.get(*i)?, *kind)))
+                .collect();
+            shared_file(&path, &all, &nodes, report);
+        }
     }
 }
 
@@ -100,58 +121,81 @@ fn some(names: &BTreeSet<String>) -> String {
 
 /// Two entries storing one credential at one credd would each find the other's and store again, at every run.
 fn shared_credentials(site: &Site, report: &mut Reporter) {
-    for (index, service) in site.services.iter().enumerate().filter(|(_, s)| s.store) {
-        for before in site.services.iter().take(index).filter(|s| s.store) {
-            let same = before.account == service.account && before.name == service.name;
-            let meet = match (before.credds.is_empty(), service.credds.is_empty()) {
-                (true, true) => {
-                    before.schedd_constraint == service.schedd_constraint
-                        && before.collectors.iter().any(|c| service.collectors.contains(c))
-                }
-                (false, false) => before.credds.iter().any(|c| service.credds.contains(c)),
-                // which credds a collector will name is not known here
-                _ => false,
+    let mut same: BTreeMap<(&str, &ServiceName), Vec<&Service>> = BTreeMap::new();
+    for service in site.services.iter().filter(|s| s.store) {
+        same.entry((&service.account, &service.name))
+            .or_default()
+            .push(service);
+    }
+    for services in same.into_values() {
+        for (index, service) in services.iter().enumerate() {
+            let Some(before) = services.iter().take(index).find(|before| meet(before, service)) else {
+                continue;
             };
-            if same && meet {
-                report.error(
-                    service.at,
-                    &service.id.to_string(),
-                    format!(
-                        "{} stores {} of {} at the same credds",
-                        before.id, service.name, service.account
-                    ),
-                    "remove one, or part them by condorCreddHostOverride or condorCollectorHostOverride",
-                );
-            }
+            report.error(
+                service.at,
+                &service.id.to_string(),
+                format!(
+                    "{} stores {} of {} at the same credds",
+                    before.id, service.name, service.account
+                ),
+                "remove one, or part them by condorCreddHostOverride or condorCollectorHostOverride",
+            );
+        }
+    }
+}
+
+fn meet(before: &Service, service: &Service) -> bool {
+    match (before.credds.is_empty(), service.credds.is_empty()) {
+        (true, true) => {
+            before.schedd_constraint == service.schedd_constraint
+                && before.collectors.iter().any(|c| service.collectors.contains(c))
+        }
+        (false, false) => before.credds.iter().any(|c| service.credds.contains(c)),
+        // which credds a collector will name is not known here
+        _ => false,
+    }
+}
+
+/// An account of two experiments works, but is a copied line more often than not, and its files name one of them.
+fn shared_accounts(site: &Site, report: &mut Reporter) {
+    let mut first: HashMap<&str, &Service> = HashMap::new();
+    let mut said = BTreeSet::new();
+    for service in &site.services {
+        let before = *first.entry(service.account.as_str()).or_insert(service);
+        let pair = (&service.account, service.name.issuer());
+        if before.name.issuer() != service.name.issuer() && said.insert(pair) {
+            report.warn(
+                service.at,
+                &format!("{}.account", service.id),
+                format!(
+                    "account {} serves {} as well, of another experiment",
+                    service.account, before.id
+                ),
+                "give each experiment an account of its own, if this one is a slip",
+            );
         }
     }
 }
 
 fn uids(site: &Site, report: &mut Reporter) {
-    for (index, service) in site.services.iter().enumerate() {
+    let mut by_uid: HashMap<u32, &Service> = HashMap::new();
+    let mut by_account: HashMap<&str, (u32, &Service)> = HashMap::new();
+    for service in &site.services {
         let Some(uid) = service.uid else { continue };
-        for before in site.services.iter().take(index) {
-            let (severity, message) = match before.uid {
-                Some(other) if other == uid && before.account != service.account => (
-                    Severity::Error,
-                    format!(
-                        "uid {uid} is {}'s, account {}, as well",
-                        before.id, before.account
-                    ),
-                ),
-                Some(other) if other != uid && before.account == service.account => (
-                    Severity::Warning,
-                    format!("account {} has uid {other} in {}", service.account, before.id),
-                ),
-                _ => continue,
-            };
-            report.say(
-                severity,
-                service.at,
-                &format!("{}.desiredUIDOverride", service.id),
-                message,
-                "",
+        let key = format!("{}.desiredUIDOverride", service.id);
+        let before = *by_uid.entry(uid).or_insert(service);
+        if before.account != service.account {
+            let message = format!(
+                "uid {uid} is {}'s, account {}, as well",
+                before.id, before.account
             );
+            report.error(service.at, &key, message, "");
+        }
+        let (other, before) = *by_account.entry(&service.account).or_insert((uid, service));
+        if other != uid {
+            let message = format!("account {} has uid {other} in {}", service.account, before.id);
+            report.warn(service.at, &key, message, "");
         }
     }
 }

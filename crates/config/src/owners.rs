@@ -4,7 +4,7 @@
 //! else to the first in the file; the others leave it alone there. A role that cannot run keeps its place: what it
 //! put on a node stays until it runs again, rather than being replaced by another role's token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{Kind, Service, finding::Reporter, role::Claim};
 
@@ -15,18 +15,23 @@ pub(crate) struct Claimant {
     pub(crate) service: Option<usize>,
 }
 
-/// Something several want: on this node, of this account, this path.
-type Wanted = (String, String, String);
-
 pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &mut Reporter) {
     choose_primaries(services, claimants, report);
-    let mut wanted: BTreeMap<Wanted, Vec<(usize, Kind)>> = BTreeMap::new();
+    let mut uids: HashMap<&str, u32> = HashMap::new();
+    for claim in claimants.iter().map(|c| &c.claim) {
+        if let Some(uid) = claim.uid {
+            uids.entry(claim.account.as_str()).or_insert(uid);
+        }
+    }
+    // who wants what, by account and path
+    let mut wanted: BTreeMap<(&str, String), Vec<(usize, Kind)>> = BTreeMap::new();
     for (index, claimant) in claimants.iter().enumerate() {
         let claim = &claimant.claim;
         if claim.account.is_empty() {
             continue;
         }
-        let uid = uid_text(claim, claimants);
+        let uid = claim.uid.or_else(|| uids.get(claim.account.as_str()).copied());
+        let uid = uid.map_or_else(|| format!("<uid of {}>", claim.account), |uid| uid.to_string());
         let paths = match claimant.service.and_then(|s| services.get(s)) {
             Some(service) => service
                 .paths(&uid)
@@ -35,42 +40,47 @@ pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &
                 .collect(),
             None => vec![(format!("/tmp/vt_u{uid}"), Kind::VaultTokenDefault)],
         };
-        for node in &claim.nodes {
-            for (path, kind) in &paths {
-                let key = (node.clone(), claim.account.clone(), path.clone());
-                wanted.entry(key).or_default().push((index, *kind));
-            }
+        for (path, kind) in paths {
+            wanted
+                .entry((claim.account.as_str(), path))
+                .or_default()
+                .push((index, kind));
         }
     }
-    for ((node, _, _), all) in wanted {
-        let marked = all
-            .iter()
-            .find(|(i, _)| claimants.get(*i).is_some_and(|c| c.claim.marked));
-        let Some(owner) = marked.or(all.first()).copied() else {
-            continue;
-        };
-        for (index, kind) in all.into_iter().filter(|one| *one != owner) {
-            let service = claimants
+    for all in wanted.into_values().filter(|all| all.len() > 1) {
+        let mut by_node: BTreeMap<&str, Vec<(usize, Kind)>> = BTreeMap::new();
+        for (index, kind) in all {
+            for node in claimants
                 .get(index)
-                .and_then(|c| c.service)
-                .and_then(|s| services.get_mut(s));
-            if let Some(service) = service {
-                service.yields.entry(node.clone()).or_default().insert(kind);
+                .map(|c| c.claim.nodes.as_slice())
+                .unwrap_or_default()
+            {
+                by_node.entry(node).or_default().push((index, kind));
             }
+        }
+        for (node, all) in by_node {
+            give(node, all, services, claimants);
         }
     }
 }
 
-/// The UID as text: the one the file says for the account, else something that stands for it.
-pub(crate) fn uid_text(claim: &Claim, claimants: &[Claimant]) -> String {
-    let same = claimants
+/// A file on a node goes to one of those that want it; the others yield.
+fn give(node: &str, all: Vec<(usize, Kind)>, services: &mut [Service], claimants: &[Claimant]) {
+    let marked = all
         .iter()
-        .map(|c| &c.claim)
-        .filter(|c| c.account == claim.account);
-    claim
-        .uid
-        .or_else(|| same.filter_map(|c| c.uid).next())
-        .map_or_else(|| format!("<uid of {}>", claim.account), |uid| uid.to_string())
+        .find(|(i, _)| claimants.get(*i).is_some_and(|c| c.claim.marked));
+    let Some(owner) = marked.or(all.first()).copied() else {
+        return;
+    };
+    for (index, kind) in all.into_iter().filter(|one| *one != owner) {
+        let service = claimants
+            .get(index)
+            .and_then(|c| c.service)
+            .and_then(|s| services.get_mut(s));
+        if let Some(service) = service {
+            service.yields.entry(node.to_owned()).or_default().insert(kind);
+        }
+    }
 }
 
 fn choose_primaries(services: &mut [Service], claimants: &[Claimant], report: &mut Reporter) {

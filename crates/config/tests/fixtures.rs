@@ -336,3 +336,26 @@ fn a_typo_inside_a_role_stops_that_service_only() {
     assert_eq!(loaded.site.node_token_lifetime, Duration::from_secs(7 * 86_400));
     assert_eq!(loaded.site.timeouts.push, Duration::from_secs(30));
 }
+
+#[test]
+fn the_made_up_site_is_read_whole() {
+    let loaded = fixture("made-up-site.yml");
+    let services = &loaded.site.services;
+    let experiments: std::collections::BTreeSet<_> = services.iter().map(|s| &s.id.experiment).collect();
+    let nodes: std::collections::BTreeSet<_> = services.iter().flat_map(|s| &s.nodes).collect();
+    let pairs: usize = services.iter().map(|s| s.nodes.len()).sum();
+    assert_eq!(
+        (experiments.len(), services.len(), nodes.len(), pairs),
+        (21, 23, 77, 97)
+    );
+    assert!(loaded.site.broken.is_empty());
+    let mut findings = loaded.findings;
+    findings.extend(config::check(&loaded.site));
+    // the retries that the Go service's own sample file has, and nothing else
+    assert_eq!(of(&findings, Severity::Error), Vec::<String>::new());
+    let warnings = of(&findings, Severity::Warning);
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("3 pauses of 1m do not fit"),
+        "{warnings:#?}"
+    );
+}

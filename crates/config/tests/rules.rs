@@ -139,10 +139,11 @@ fn hostile_values_do_not_pass() {
 #[test]
 fn a_template_that_cannot_be_used_costs_the_role_file_only() {
     for template in [
-        "/tmp/{{.Nodes}}",
+        "/tmp/{{.Schedds}}",
+        "/tmp/{{index .Nodes 0}}",
         "tmp/x",
         "/tmp/../etc/{{.Account}}",
-        "/tmp/{{if .Account}}x{{end}}",
+        "/tmp/{{range .Nodes}}x{{end}}",
     ] {
         let rest = format!(
             "defaultRoleFileDestinationTemplate: '{template}'\nexperiments: {{dune: {{roles: {{p: {{account: a}}}}}}}}"
@@ -414,4 +415,45 @@ fn an_error_in_a_drop_in_names_the_drop_in() {
         Err(Error::Syntax { path, .. }) => assert_eq!(path, Path::new("conf.d/x.yml")),
         other => assert!(other.is_err()),
     }
+}
+
+#[test]
+fn templates_choose_and_compose() {
+    let text = "
+defaultRoleFileDestinationTemplate: '/tmp/{{if eq .Role \"default\"}}jobsub{{else}}{{printf \"%s-%d\" .Account .DesiredUID}}{{end}}_{{len .Nodes}}_{{index .Nodes 0}}'
+experiments: {dune: {roles: {
+  default: {account: duneana, destinationNodes: [n1, n2]},
+  production: {account: dunepro, destinationNodes: [n1]}}}}";
+    let loaded = load(text);
+    assert!(!loaded.has_errors(), "{:#?}", loaded.findings);
+    let path = |index: usize| {
+        loaded.site.services[index].destinations(50001).unwrap()[2]
+            .path
+            .clone()
+    };
+    assert_eq!(
+        (path(0).as_str(), path(1).as_str()),
+        ("/tmp/jobsub_2_n1", "/tmp/dunepro-50001_1_n1")
+    );
+}
+
+#[test]
+fn an_account_of_two_experiments_is_a_warning() {
+    let loaded = load(
+        "experiments:
+  dune: {roles: {production: {account: pro, destinationNodes: [n1]}}}
+  dune-2: {experimentOverride: dune, roles: {analysis: {account: pro, destinationNodes: [n2]}}}
+  mu2e: {roles: {production: {account: pro, destinationNodes: [n3]}, analysis: {account: pro}}}",
+    );
+    let findings = config::check(&loaded.site);
+    let said: Vec<_> = findings.iter().filter(|f| f.key.ends_with(".account")).collect();
+    assert_eq!(said.len(), 1, "{findings:#?}");
+    assert_eq!(
+        (said[0].severity, said[0].key.as_str(), said[0].message.as_str()),
+        (
+            Severity::Warning,
+            "mu2e_production.account",
+            "account pro serves dune_production as well, of another experiment"
+        )
+    );
 }

@@ -7,7 +7,7 @@ use credential::{Principal, ServiceName};
 use super::{RoleReader, Setting};
 use crate::{
     Origin, ServiceId, section, ssh,
-    template::{Field, Template},
+    template::{Field, Template, Val},
 };
 
 const DEFAULT_KEYTABS: &str = "/opt/managed-tokens/keytabs";
@@ -125,17 +125,20 @@ impl RoleReader<'_, '_> {
             Field::UserPrincipal,
             Field::KeytabPath,
             Field::VaultServer,
+            Field::Nodes,
         ] {
             if template.names(field) {
                 return Err("a principal may be made of .Account, .Experiment and .Role only".into());
             }
         }
         let (experiment, role) = (id.experiment.to_lowercase(), id.role.to_lowercase());
-        Ok(template.render(|field| match field {
-            Field::Experiment => &experiment,
-            Field::Role => &role,
-            _ => account,
-        }))
+        template.render(&|field| {
+            Val::Text(match field {
+                Field::Experiment => experiment.as_str().into(),
+                Field::Role => role.as_str().into(),
+                _ => account.into(),
+            })
+        })
     }
 
     pub(super) fn keytab(&mut self, account: &str) -> PathBuf {

@@ -76,21 +76,17 @@ impl<'t> RoleReader<'_, 't> {
         let Some(template) = &service.role_file else {
             return;
         };
-        let path = service.role_file_path(template, "1");
-        if is_file_path(&path) {
-            return;
-        }
+        let why = match service.role_file_path(template, "1") {
+            Ok(path) if is_file_path(&path) => return,
+            Ok(path) => format!("{path:?} is not an absolute path of a file"),
+            Err(why) => why,
+        };
         let (at, key) = match self.setting("defaultRoleFileDestinationTemplate") {
             Some(s) => (s.entry.node.at, s.path),
             None => (self.role.at(), self.role.path_of("")),
         };
         let advice = "until this is right no default-role file is pushed";
-        self.report.error(
-            at,
-            &key,
-            format!("{path:?} is not an absolute path of a file"),
-            advice,
-        );
+        self.report.error(at, &key, why, advice);
         service.role_file = None;
     }
 

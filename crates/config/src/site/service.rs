@@ -11,7 +11,7 @@ use credential::{Principal, ServiceName};
 
 use super::{Effective, Ssh};
 use crate::{
-    template::{Field, Template},
+    template::{Field, Template, Val},
     tree::Position,
 };
 
@@ -172,29 +172,31 @@ impl Service {
                 mode,
             },
         ];
-        if let Some(template) = &self.role_file {
-            all.push(Destination {
-                path: self.role_file_path(template, uid),
-                kind: Kind::DefaultRole,
-                mode,
-            });
-        }
+        // one that cannot be filled in was said to be so when the file was read
+        let role_file = self
+            .role_file
+            .as_ref()
+            .and_then(|t| self.role_file_path(t, uid).ok());
+        all.extend(role_file.map(|path| Destination {
+            path,
+            kind: Kind::DefaultRole,
+            mode,
+        }));
         all
     }
 
-    pub(crate) fn role_file_path(&self, template: &Template, uid: &str) -> String {
-        let (experiment, role) = (self.id.experiment.to_lowercase(), self.id.role.to_lowercase());
-        let (name, principal) = (self.name.to_string(), self.principal.to_string());
-        let keytab = self.keytab.to_string_lossy();
-        template.render(|field| match field {
-            Field::Account => &self.account,
-            Field::DesiredUid => uid,
-            Field::Experiment => &experiment,
-            Field::Role => &role,
-            Field::Name => &name,
-            Field::UserPrincipal => &principal,
-            Field::KeytabPath => &keytab,
-            Field::VaultServer => &self.vault_server,
+    pub(crate) fn role_file_path(&self, template: &Template, uid: &str) -> Result<String, String> {
+        let text = |text: String| Val::Text(text.into());
+        template.render(&|field| match field {
+            Field::Account => Val::Text(self.account.as_str().into()),
+            Field::DesiredUid => Val::Number(uid.into()),
+            Field::Experiment => text(self.id.experiment.to_lowercase()),
+            Field::Role => text(self.id.role.to_lowercase()),
+            Field::Name => text(self.name.to_string()),
+            Field::UserPrincipal => text(self.principal.to_string()),
+            Field::KeytabPath => text(self.keytab.to_string_lossy().into_owned()),
+            Field::VaultServer => Val::Text(self.vault_server.as_str().into()),
+            Field::Nodes => Val::List(self.nodes.clone()),
         })
     }
 }
