@@ -14,6 +14,7 @@ mod fuzz_regressions;
 mod hostile_condor;
 mod hostile_sshd;
 mod identity;
+mod metrics;
 mod mtk;
 mod onboarding;
 mod packaging;

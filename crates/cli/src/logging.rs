@@ -8,7 +8,7 @@ use tracing_subscriber::{
 use crate::args::LogFormat;
 
 /// The crates of mtk, as they name themselves in logs.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "mtk",
     "pipeline",
     "credential",
@@ -20,6 +20,7 @@ const OURS: [&str; 12] = [
     "distribute",
     "config",
     "state",
+    "telemetry",
     "condor_config",
 ];
 

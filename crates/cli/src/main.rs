@@ -5,6 +5,7 @@ mod commands;
 mod env;
 mod exit;
 mod logging;
+mod metrics;
 mod output;
 mod progress;
 mod root;

@@ -61,7 +61,8 @@ pub use finding::{Finding, Severity};
 pub use schema::schema;
 pub use site::{
     AcceptedKey, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective, Jump, Kind,
-    Limits, Origin, Retries, Retry, Service, ServiceId, Site, Ssh, Timeouts, Transport, Vault, VaultQuota,
+    Limits, Metrics, Origin, Retries, Retry, Service, ServiceId, Site, Ssh, Timeouts, Transport, Vault,
+    VaultQuota,
 };
 pub use template::Template;
 pub use tree::Position;

@@ -1,6 +1,7 @@
 //! From the tree to the plan: what the file says for all, then each role.
 
 mod experiments;
+mod metrics;
 mod reach;
 mod steps;
 
@@ -65,6 +66,7 @@ impl<'a, 't> Plan<'a, 't> {
             .value(&top, "disableNotifications", section::boolean)
             .unwrap_or_default();
         let dev_label = self.dev_label();
+        let metrics = self.metrics(&mtk, &dev_label);
         let mut site = Site {
             path: path.to_owned(),
             files: files.to_vec(),
@@ -82,6 +84,7 @@ impl<'a, 't> Plan<'a, 't> {
             vault,
             disable_notifications,
             dev_label,
+            metrics,
             later: Vec::new(),
             values: Vec::new(),
         };

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     failure::Failure,
-    report::{Edge, Outcome, ServiceReport, Target},
+    report::{Edge, Outcome, ServiceReport, Shared, Target},
 };
 
 /// Somebody who wants to see edges end while the run goes on.
@@ -68,6 +68,7 @@ impl Ending {
 pub(crate) struct Ledger {
     began: Instant,
     services: Arc<Mutex<Vec<ServiceReport>>>,
+    shared: Arc<Mutex<Vec<Shared>>>,
     progress: Arc<dyn Progress>,
 }
 
@@ -76,13 +77,14 @@ impl Ledger {
         Self {
             began: Instant::now(),
             services: Arc::new(Mutex::new(services)),
+            shared: Arc::default(),
             progress,
         }
     }
 
     /// Notes that the edge is under way: if nothing more is heard of it, it was interrupted.
     pub(crate) fn begin(&self, service: usize, target: Target) {
-        let ended = self.elapsed();
+        let began = self.elapsed();
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(report) = services.get_mut(service)
             && !report.edges.iter().any(|e| e.target == target)
@@ -93,7 +95,8 @@ impl Ledger {
                 reason: None,
                 expires: None,
                 failure: None,
-                ended,
+                began,
+                ended: began,
             });
             self.progress.began();
         }
@@ -117,6 +120,7 @@ impl Ledger {
             reason: ending.reason,
             expires: ending.expires,
             failure: ending.failure,
+            began: edge.began,
             ended,
         };
         let edge = edge.clone();
@@ -131,6 +135,18 @@ impl Ledger {
             }
         }
         self.progress.ended(&name, &edge);
+    }
+
+    /// Notes how long a ticket or a session took.
+    pub(crate) fn took(&self, shared: Shared) {
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(shared);
+    }
+
+    pub(crate) fn shared(&self) -> Vec<Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn elapsed(&self) -> f64 {

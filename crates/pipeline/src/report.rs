@@ -79,8 +79,34 @@ pub struct Edge {
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Seconds since the start of the run at which work on it began.
+    pub began: f64,
     /// Seconds since the start of the run at which the edge ended.
     pub ended: f64,
+}
+
+/// How long something took that several edges share.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Shared {
+    /// A ticket of the KDC's.
+    Ticket {
+        /// The first service that wanted it, as configured.
+        service: String,
+        /// Seconds, all tries together.
+        seconds: f64,
+        /// Whether none came.
+        failed: bool,
+    },
+    /// An SSH session with a node.
+    Session {
+        /// The node.
+        node: String,
+        /// Seconds, all tries and files together.
+        seconds: f64,
+        /// Whether there was none.
+        failed: bool,
+    },
 }
 
 /// All edges of one service.
@@ -124,6 +150,8 @@ pub struct Report {
     pub dry_run: bool,
     /// What was sent.
     pub traffic: Traffic,
+    /// Tickets and sessions, in the order in which they ended.
+    pub shared: Vec<Shared>,
     /// The services, in the order of the configuration.
     pub services: Vec<ServiceReport>,
 }

@@ -61,6 +61,38 @@ impl EdgeId {
             | Self::Bearer { service, .. } => service,
         }
     }
+
+    /// What kind of edge it is: `login`, `store`, `push`, `bearer`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Login { .. } => "login",
+            Self::Store { .. } => "store",
+            Self::Push { .. } => "push",
+            Self::Bearer { .. } => "bearer",
+        }
+    }
+
+    /// The credd, node or output; empty for a login, which is at the service's own Vault.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        match self {
+            Self::Login { .. } => "",
+            Self::Store { credd, .. } => credd,
+            Self::Push { node, .. } => node,
+            Self::Bearer { output, .. } => output,
+        }
+    }
+
+    /// The credential's name or the file's path at the place.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Login { .. } | Self::Bearer { .. } => "",
+            Self::Store { name, .. } => name,
+            Self::Push { path, .. } => path,
+        }
+    }
 }
 
 impl fmt::Display for EdgeId {

@@ -12,7 +12,7 @@ use crate::{
     Problem,
     args::{Cli, Output, RunArgs},
     exit::Exit,
-    output, progress, site,
+    metrics, output, progress, site,
 };
 
 /// Runs, prints the summary, and says by the exit status whether all is fresh.
@@ -39,7 +39,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     }
     let dir = site::state_dir(cli, &site);
     let state = open(&dir).await?;
-    let _lock = if args.dry_run { None } else { Some(lock(&dir)?) };
+    let lock = if args.dry_run { None } else { Some(lock(&dir)?) };
     let (stopper, stop) = pipeline::stop_pair();
     let mut term = signal(SignalKind::terminate()).map_err(Problem::usage)?;
     let mut int = signal(SignalKind::interrupt()).map_err(Problem::usage)?;
@@ -60,7 +60,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         dry_run: args.dry_run,
     };
     let progress = progress::new(args.output);
-    let report = pipeline::run(site, state, request, progress.clone(), stop)
+    let report = pipeline::run(site.clone(), state, request, progress.clone(), stop)
         .await
         .context("nothing was done")
         .map_err(Problem::usage)?;
@@ -71,6 +71,13 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         _ if args.quiet && all_fresh => {}
         Output::Json => output::data(&site::json(&report)?),
         Output::Text => output::data(&output::report::text(&report)),
+    }
+    // whoever waits for the state need not wait for monitors
+    drop(lock);
+    if !args.dry_run {
+        for problem in metrics::tell(&site, &dir, &report).await {
+            output::warn(&format!("{problem:#}"));
+        }
     }
     Ok(if all_fresh { Exit::Fresh } else { Exit::SomeFailed })
 }

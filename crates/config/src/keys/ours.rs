@@ -16,6 +16,30 @@ pub(crate) const MTK: &[Key] = &[
         "how long a consent given with mtk onboard lasts at the issuer; no server tells it",
     ),
     section(
+        "metrics",
+        &[
+            key(
+                "textfile",
+                Used,
+                Form::Path,
+                "file for node_exporter's textfile collector",
+            ),
+            key(
+                "instance",
+                Used,
+                Form::Text,
+                "our instance at the Pushgateway; the host's name without it",
+            ),
+            key(
+                "timeout",
+                Used,
+                Form::Span,
+                "how long the Pushgateway is waited for; 5s without it",
+            ),
+        ],
+        "metrics of a run",
+    ),
+    section(
         "credd",
         &[key(
             "renewBefore",

@@ -116,8 +116,13 @@ pub(crate) const TOP: &[Key] = &[
     section(
         "prometheus",
         &[
-            key("host", Later, Form::Text, "Pushgateway"),
-            key("jobname", Later, Form::Text, "job the metrics are pushed under"),
+            key(
+                "host",
+                Used,
+                Form::Text,
+                "Pushgateway that is told after each run",
+            ),
+            key("jobname", Used, Form::Text, "job the metrics are pushed under"),
         ],
         "metrics",
     ),

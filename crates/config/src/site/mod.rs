@@ -14,6 +14,21 @@ pub use values::{AcceptedKey, Effective, Origin};
 
 use crate::tree::Position;
 
+/// Where metrics go after a run; nowhere, unless the file says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// The Pushgateway's address, a scheme in front of it (`prometheus.host`).
+    pub pushgateway: Option<String>,
+    /// The job's name there, the environment's label behind it as the Go service puts it (`prometheus.jobname`).
+    pub job: String,
+    /// A file for node_exporter's textfile collector (`mtk.metrics.textfile`).
+    pub textfile: Option<PathBuf>,
+    /// The instance's name at the Pushgateway; without it the host's name.
+    pub instance: Option<String>,
+    /// How long the Pushgateway is waited for, connection included.
+    pub timeout: Duration,
+}
+
 /// Where the state is kept if the file does not say.
 pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/mtk";
 
@@ -52,6 +67,8 @@ pub struct Site {
     pub disable_notifications: bool,
     /// What this installation is called in metrics and logs: `production` unless something else is said.
     pub dev_label: String,
+    /// Where metrics go after a run.
+    pub metrics: Metrics,
     /// Keys accepted whose function comes later, or is not needed here.
     pub later: Vec<AcceptedKey>,
     /// The values in effect for all services, and where each comes from.

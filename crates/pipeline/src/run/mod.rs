@@ -133,6 +133,7 @@ pub async fn run(
             stores: world.stores.load(std::sync::atomic::Ordering::Relaxed),
             files_written: world.files_written.load(std::sync::atomic::Ordering::Relaxed),
         },
+        shared: ledger.shared(),
         services,
     })
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     failure::{Failure, Stage},
     ledger::Ending,
-    report::{Outcome, Target},
+    report::{Outcome, Shared, Target},
 };
 
 /// How long a postman waits for the other services of an account before it leaves with what it has.
@@ -194,7 +194,14 @@ async fn deliver(world: &World, node: &str, items: Vec<Item>) {
         return;
     }
     let address = address(world, node, &first.service).await;
-    match place(world, &address, &items).await {
+    let began = world.ledger.elapsed();
+    let placed = place(world, &address, &items).await;
+    world.ledger.took(Shared::Session {
+        node: node.to_owned(),
+        seconds: world.ledger.elapsed() - began,
+        failed: placed.is_err(),
+    });
+    match placed {
         Err(failure) => {
             for item in &items {
                 world.ledger.end(

@@ -14,6 +14,8 @@ use tokio::sync::OnceCell;
 
 use crate::{
     failure::{Failure, Stage},
+    ledger::Ledger,
+    report::Shared,
     retry::{Budget, retry},
     stop::Stop,
 };
@@ -26,16 +28,18 @@ pub(crate) struct Tickets {
     deadline: Duration,
     budget: Budget,
     stop: Stop,
+    ledger: Ledger,
     slots: Mutex<HashMap<(PathBuf, Principal), Slot>>,
 }
 
 impl Tickets {
-    pub(crate) fn new(gss: Gss, deadline: Duration, budget: Budget, stop: Stop) -> Self {
+    pub(crate) fn new(gss: Gss, deadline: Duration, budget: Budget, stop: Stop, ledger: Ledger) -> Self {
         Self {
             gss,
             deadline,
             budget,
             stop,
+            ledger,
             slots: Mutex::default(),
         }
     }
@@ -50,7 +54,18 @@ impl Tickets {
             .entry(key)
             .or_default()
             .clone();
-        slot.get_or_init(|| self.acquire(service)).await.clone()
+        slot.get_or_init(|| async {
+            let began = self.ledger.elapsed();
+            let ticket = self.acquire(service).await;
+            self.ledger.took(Shared::Ticket {
+                service: service.id.to_string(),
+                seconds: self.ledger.elapsed() - began,
+                failed: ticket.is_err(),
+            });
+            ticket
+        })
+        .await
+        .clone()
     }
 
     async fn acquire(&self, service: &Service) -> Result<Ticket, Failure> {

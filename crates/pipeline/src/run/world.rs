@@ -94,6 +94,13 @@ impl World {
             total: at_least_a_second(site.timeouts.push),
             ..Default::default()
         };
+        let tickets = Tickets::new(
+            gss.clone(),
+            kerberos_deadline,
+            kerberos_budget,
+            stop.clone(),
+            ledger.clone(),
+        );
         Ok(Self {
             request,
             state,
@@ -101,7 +108,7 @@ impl World {
             login_budget: Budget::configured(retries.get_token, timeouts.vault_storer),
             store_budget: Budget::configured(retries.store, timeouts.vault_storer),
             push_budget: Budget::configured(retries.push, timeouts.push),
-            tickets: Tickets::new(gss.clone(), kerberos_deadline, kerberos_budget, stop.clone()),
+            tickets,
             stop,
             gss,
             credds: Credds::new(credd_options.clone()),
