@@ -98,3 +98,69 @@ fn a_misspelt_key_in_a_role_stops_that_service_only() {
     let text = nova[0].failure["text"].as_str().unwrap();
     assert!(text.contains("acount") && text.contains("account"), "{text}");
 }
+
+#[test]
+fn the_configuration_is_judged_shown_and_rewritten() {
+    // keytabs, and what the Go service lets pass
+    let operator = Operator::new();
+    let clean = operator.mtk(&["config", "check"]);
+    assert_eq!(clean.code, Some(0), "{}", clean.stdout);
+    let gone = Operator::changed(
+        "account: novapro",
+        "keytabPathOverride: /nowhere/x.keytab\n        account: novapro",
+    );
+    let said = gone.mtk(&["config", "check", "--output", "json"]);
+    assert_eq!(said.code, Some(2), "{}", said.stdout);
+    let findings: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    let finding = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["severity"] == "error")
+        .unwrap();
+    assert_eq!(finding["key"], "nova_production");
+    assert!(
+        finding["line"].as_u64().unwrap() > 1
+            && finding["message"].as_str().unwrap().contains("/nowhere/x.keytab")
+    );
+    assert_eq!(gone.mtk(&["config", "check", "--no-files"]).code, Some(0));
+
+    // one service, with and without the places
+    let shown = gone.mtk(&["config", "show", "--service", "nova_production", "--origin"]);
+    assert!(shown.stdout.contains("/nowhere/x.keytab"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("(override in line "), "{}", shown.stdout);
+    assert!(!shown.stdout.contains("dune"), "{}", shown.stdout);
+    assert!(!gone.mtk(&["config", "show"]).stdout.contains("override in line"));
+    assert_eq!(gone.mtk(&["config", "show", "--service", "nove"]).code, Some(2));
+
+    // rewritten into drop-ins, which are read
+    let tidy = operator.path().join("tidy");
+    let to = tidy.to_str().unwrap();
+    let written = operator.mtk(&["config", "import", "--to", to]);
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    assert!(
+        tidy.join("conf.d").read_dir().unwrap().count() > 1,
+        "{}",
+        written.stdout
+    );
+    let services = |config: &std::path::Path| {
+        let output = std::process::Command::new(crate::mtk::binary())
+            .arg("--config")
+            .arg(config)
+            .args(["config", "show", "--output", "json"])
+            .output()
+            .unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let services = value["services"].as_array().unwrap().iter();
+        services
+            .map(|s| format!("{} {} {}", s["principal"], s["nodes"], s["keytab"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(services(&tidy), services(&operator.config));
+    let again = operator.mtk(&["config", "import", "--to", to]);
+    assert!(
+        again.code == Some(2) && again.stderr.contains("already"),
+        "{}",
+        again.stderr
+    );
+}

@@ -3,18 +3,14 @@
 //! It is read off the pages that stable rustdoc writes. rustdoc's JSON would be the better source; it is unstable, and
 //! the crate `public-api` has no release for the JSON of the compiler pinned here.
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fmt::Write as _, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{
     say,
-    steps::{cargo, root, run},
+    steps::{cargo, root, run, target},
 };
 
 #[derive(Debug, Args)]
@@ -74,8 +70,7 @@ pub(crate) fn check() -> Result<()> {
 }
 
 fn listing(name: &str) -> Result<String> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let folder = target.join("doc").join(name);
+    let folder = target().join("doc").join(name);
     let all = read(&folder.join("all.html"))?;
     let mut text = format!("# Public interface of {name}. Written by `cargo xtask api --write`.\n");
     let links = all

@@ -15,7 +15,7 @@ use testkit::{
 };
 
 use crate::{
-    bench_credd, say,
+    bench_config, bench_credd, say,
     steps::{Steps, cargo, root, run},
 };
 
@@ -33,6 +33,12 @@ enum What {
         #[arg(long, default_value_t = 6)]
         runs: usize,
     },
+    /// Reading, judging and planning a configuration of many services
+    Config {
+        /// How many
+        #[arg(long, default_value_t = 10_000)]
+        services: usize,
+    },
     /// Stores a second into one credd, beside condor_store_cred and the credd's CPU time
     Credd {
         /// Stores of each kind
@@ -44,6 +50,7 @@ enum What {
 pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     let runs = match arguments.what {
         What::Run { runs } => runs,
+        What::Config { services } => return bench_config::bench(services),
         What::Credd { stores } => return bench_credd::bench(stores),
     };
     let mut steps = Steps::default();

@@ -2,10 +2,12 @@
 
 mod api;
 mod bench;
+mod bench_config;
 mod bench_credd;
 mod demo;
 mod fixtures;
 mod fuzz;
+mod man;
 mod prerequisites;
 mod say;
 mod steps;
@@ -39,6 +41,8 @@ enum Command {
     Test(test::Arguments),
     /// The public interface of cedar and credd-client, compared with docs/api
     Api(api::Arguments),
+    /// The pages of mtk's manual, compared with docs/man
+    Man(man::Arguments),
     /// What real programs say, recorded again
     Fixtures(fixtures::Arguments),
     /// What must hold for any bytes whatever, with a fuzzer's
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Api(arguments) => api::api(&arguments),
+        Command::Man(arguments) => man::man(&arguments),
         Command::Fixtures(arguments) => fixtures::fixtures(&arguments),
         Command::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Command::Testbed(arguments) => testbed::run(arguments),

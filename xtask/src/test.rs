@@ -15,7 +15,7 @@ use testkit::{
 };
 
 use crate::{
-    api, say,
+    api, man, say,
     steps::{Steps, cargo, root, run},
     testbed,
 };
@@ -93,6 +93,7 @@ fn all(steps: &mut Steps) -> Result<()> {
             "--locked",
         ]))
     })?;
+    steps.step("manual", man::check)?;
     steps.step("parts of the test bed", || match parts.join() {
         Ok(done) => done.map(drop),
         Err(_) => bail!("making the parts of the test bed panicked"),

@@ -76,6 +76,11 @@ pub(crate) enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(crate::commands::config::ConfigCommand),
+    /// Print what a shell needs to complete mtk's command lines.
+    Completions(crate::commands::completions::Args),
+    /// Write the manual's pages into a directory.
+    #[command(hide = true)]
+    Man(crate::commands::man::Args),
     /// Ask credds what they hold, and delete what nobody needs.
     #[command(subcommand)]
     Credd(Box<crate::commands::credd::CreddCommand>),

@@ -52,6 +52,8 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Token(args) => commands::token::token(args).await,
         Command::Doctor(args) => commands::doctor::doctor(cli, args).await,
         Command::Config(command) => commands::config::config(cli, command),
+        Command::Completions(args) => commands::completions::completions(args),
+        Command::Man(args) => commands::man::man(args),
         Command::Credd(command) => commands::credd::credd(cli, command).await,
     }
 }

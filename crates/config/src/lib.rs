@@ -36,6 +36,7 @@ mod duration;
 mod files;
 mod find;
 mod finding;
+mod import;
 mod keys;
 mod merge;
 mod owners;
@@ -58,6 +59,7 @@ pub use check::check;
 pub use files::check_files;
 pub use find::{DIRECTORIES, DROP_INS, Env, NAMES, find};
 pub use finding::{Finding, Severity};
+pub use import::{Format, Imported, SCHEMA_NAME, import, same_meaning};
 pub use schema::schema;
 pub use site::{
     AcceptedKey, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective, Jump, Kind,
@@ -138,6 +140,16 @@ pub enum Error {
         /// What the parser says.
         why: String,
     },
+    /// A key stands twice in one map, in the same or another case. Only [`import`] gives up at this.
+    #[error("{}:{}:{}: {key} stands there twice", path.display(), at.line, at.column)]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The second place.
+        at: Position,
+        /// The key with its path.
+        key: String,
+    },
     /// Not a map at the top.
     #[error("{} holds no map of keys and values", path.display())]
     NotAMap {
@@ -152,6 +164,21 @@ fn show(paths: &[PathBuf]) -> String {
         .map(|p| p.display().to_string())
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// The files behind a path and their texts, as [`load`] reads them: for [`import`].
+///
+/// # Errors
+/// [`Error`] if one cannot be read.
+pub fn read(path: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
+    let mut left = find::MAX_SIZE;
+    let mut texts = Vec::new();
+    for file in find::sources(path)? {
+        let (text, _) = find::read(&file, left)?;
+        left = left.saturating_sub(text.len() as u64);
+        texts.push((file, text));
+    }
+    Ok(texts)
 }
 
 /// Reads the file, and the drop-ins beside it: what [`find`] found, or was given.

@@ -100,15 +100,21 @@ pub(crate) fn parse(text: &str, file: u16) -> Result<Node, Malformed> {
             Ok(tree)
         }
         Err(error) => Err(Malformed {
-            at: error.location().map_or(
-                Position {
-                    file,
-                    ..Position::default()
-                },
-                |at| Position::new(file, at),
-            ),
+            // without one it is something about the whole, found where that ends
+            at: error
+                .location()
+                .filter(|at| at.line() > 0)
+                .map_or_else(|| end(text, file), |at| Position::new(file, at)),
             why: error.to_string(),
         }),
+    }
+}
+
+fn end(text: &str, file: u16) -> Position {
+    Position {
+        file,
+        line: u32::try_from(text.lines().count().max(1)).unwrap_or(u32::MAX),
+        column: 1,
     }
 }
 

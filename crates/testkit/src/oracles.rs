@@ -5,6 +5,7 @@
 #![expect(clippy::panic, reason = "this is how an oracle speaks")]
 
 pub mod client;
+pub mod site;
 
 use std::fmt::Debug;
 
@@ -24,7 +25,7 @@ use zeroize::Zeroizing;
 pub type Oracle = fn(&[u8]);
 
 /// All of them, by the names of their fuzz targets and of their folders of fixtures.
-pub const ALL: [(&str, Oracle); 7] = [
+pub const ALL: [(&str, Oracle); 9] = [
     ("frame", frame),
     ("ad", ad),
     ("sinful", sinful),
@@ -32,6 +33,8 @@ pub const ALL: [(&str, Oracle); 7] = [
     ("reply", reply),
     ("answer", answer),
     ("client", client::client),
+    ("config", site::config),
+    ("keytab", site::keytab),
 ];
 
 #[track_caller]

@@ -1,8 +1,10 @@
 //! One file per command.
 
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod credd;
 pub(crate) mod doctor;
+pub(crate) mod man;
 pub(crate) mod onboard;
 pub(crate) mod revoke;
 pub(crate) mod run;

@@ -1,5 +1,6 @@
-//! `mtk config`: judge, show.
+//! `mtk config`: judge, show, rewrite.
 
+mod import;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -19,6 +20,8 @@ pub(crate) enum ConfigCommand {
     Check(CheckArgs),
     /// Show what is in effect, and which keys have no function.
     Show(show::ShowArgs),
+    /// Rewrite the configuration into a tidy one of the same meaning: keys explained, each experiment in a file of its own.
+    Import(import::ImportArgs),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
 }
@@ -39,6 +42,7 @@ pub(crate) fn config(cli: &Cli, command: &ConfigCommand) -> Result<Exit, Problem
     match command {
         ConfigCommand::Check(args) => check(cli, args),
         ConfigCommand::Show(args) => show::show(cli, args),
+        ConfigCommand::Import(args) => import::import(cli, args),
         ConfigCommand::Schema => {
             output::data(&config::schema());
             Ok(Exit::Fresh)
