@@ -128,6 +128,7 @@ impl Collector {
         plan.send(&mut framed, &message, stretch).await?;
         Ok(Ads {
             peer: self.peer.clone(),
+            user: established.user().to_string(),
             framed,
             answer: Answer::within(limits, mode),
             ready: VecDeque::new(),
@@ -148,6 +149,7 @@ impl fmt::Display for Collector {
 /// An answer while it arrives.
 pub struct Ads {
     peer: Peer,
+    user: String,
     framed: Framed,
     answer: Answer,
     ready: VecDeque<Ad>,
@@ -158,6 +160,12 @@ pub struct Ads {
 }
 
 impl Ads {
+    /// Whom the collector takes us for, `name@domain`; `unauthenticated@unmapped` is nobody in particular.
+    #[must_use]
+    pub fn mapped_user(&self) -> &str {
+        &self.user
+    }
+
     /// The next ad; `None` at the end of a complete answer.
     ///
     /// # Errors

@@ -190,7 +190,8 @@ impl Credd {
     ///
     /// # Errors
     /// [`Error`]; [`Kind::Refused`] with the credd's code, [`Kind::NotVerified`] if it claims success and shows no
-    /// newer file. After an error of stage [`Stage::Verifying`] the credential may have been stored.
+    /// newer file, [`Kind::NotRefreshed`] if it keeps it where no credmon looks. After an error of stage
+    /// [`Stage::Verifying`] the credential may have been stored.
     ///
     /// # Cancel safety
     /// Dropped in the middle, the credential may or may not have been stored, but never in part.
@@ -209,7 +210,7 @@ impl Credd {
     ///
     /// # Errors
     /// As [`Credd::store`]; [`ResultCode::OtherScopes`] if the credd shows other scopes or another audience afterwards
-    /// than the terms demand.
+    /// than the terms demand, [`ResultCode::NotJson`] if it spoiled the credential when it wrote them in (cedar.md 8).
     ///
     /// # Cancel safety
     /// As [`Credd::store`].
@@ -227,7 +228,7 @@ impl Credd {
         let held = self
             .look(user, &name, restriction, Stage::Commanding, deadline)
             .await?;
-        let mut newest = held.of(terms.refresh);
+        let (mut newest, used_before) = (held.of(terms.refresh), held.used);
         let mut repeated = false;
         let patience = if terms.wait { CREDMON } else { Duration::ZERO };
         loop {
@@ -244,6 +245,10 @@ impl Credd {
                 .await?;
             let top = held.of(terms.refresh);
             if let Some(top) = top.filter(|top| newest.is_none_or(|newest| *top > newest)) {
+                // without a restriction the credd writes what it was given, which need be no JSON
+                if held.damaged && *restriction != Restriction::default() {
+                    return Err(self.refused(ResultCode::NotJson, &target, &name, Stage::Verifying));
+                }
                 if held.other_restriction && *restriction != Restriction::default() {
                     return Err(self.refused(ResultCode::OtherScopes, &target, &name, Stage::Verifying));
                 }
@@ -253,6 +258,10 @@ impl Credd {
                     user: target.to_string(),
                     confirmed: reply.user().is_some(),
                 });
+            }
+            if terms.refresh == Refresh::ByCredmon && top.is_none() && held.used > used_before {
+                let (target, name) = (target.to_string(), name.stem());
+                return Err(self.failed(Stage::Verifying, Kind::NotRefreshed { target, name }));
             }
             if repeated || top.is_none() {
                 let (target, before, after) = (target.to_string(), newest, top);

@@ -164,6 +164,15 @@ pub enum Kind {
         /// The file's time after it.
         after: Option<Timestamp>,
     },
+    /// The credd took the credential for an access token: nothing will ever be made of it. Credds of 24.7.3 to 24.9 do
+    /// so with every service that is no credmon's, whatever they are told (cedar.md 8).
+    #[error("the credd keeps {name} of {target} as an access token, which nobody refreshes")]
+    NotRefreshed {
+        /// Whose credential.
+        target: String,
+        /// Which credential, by the stem of its file.
+        name: String,
+    },
     /// No credd of that name is advertised.
     #[error("no credd named {name:?} is advertised")]
     NoSuchCredd {
@@ -318,6 +327,9 @@ impl Error {
             }
             Kind::NotVerified { after: None, .. } => {
                 "the file is gone again: a credmon deletes what its Vault server refuses; or the credd knows no credmon for this service"
+            }
+            Kind::NotRefreshed { .. } => {
+                "the credd knows no credmon for this service: name it in VAULT_CREDMON_PROVIDER_NAMES there, or have HTCondor 24.10.2 or later"
             }
             Kind::Nameless => "give the daemon by name, or with alias= in its address",
             Kind::ConstraintRejected { .. } => "correct the schedd constraint",
