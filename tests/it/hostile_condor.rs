@@ -1,6 +1,7 @@
 //! HTCondor daemons that mean ill: whatever they do, our client ends in an error of its own, in bounded memory and
 //! before its deadline.
 
+mod credd;
 mod relayed;
 mod witness;
 
@@ -14,6 +15,7 @@ use std::{
 use credd_client::{Error, Kind, Options, Schedd};
 use testkit::hostile::{
     Peer, Session,
+    credd_scripts::CREDD_SCRIPTS,
     scripts::{self, SCRIPTS, Script},
 };
 
@@ -55,6 +57,10 @@ fn playing(script: fn(&mut Session) -> std::io::Result<()>, cut: Option<usize>) 
     .unwrap()
 }
 
+fn all_scripts() -> impl Iterator<Item = &'static Script> {
+    SCRIPTS.iter().chain(&CREDD_SCRIPTS)
+}
+
 /// The error of a script, and nothing but that error.
 fn judge(script: &Script, outcome: &Result<Vec<Schedd>, Error>) {
     let name = script.name;
@@ -84,7 +90,7 @@ fn honest_peers_are_understood() {
 
 #[test]
 fn every_script_ends_in_its_error_in_bounded_memory_and_in_time() {
-    for script in &SCRIPTS {
+    for script in all_scripts() {
         let peer = playing(script.play, None);
         let began = Instant::now();
         let (outcome, grown) = in_a_process_of_its_own(script, peer.address());
@@ -144,10 +150,15 @@ fn peak() -> u64 {
 fn the_client_of_one_script() {
     let wanted = std::env::var("MTK_HOSTILE").unwrap();
     let (peer, name) = wanted.split_once(' ').unwrap();
-    let script = SCRIPTS.iter().find(|script| script.name == name).unwrap();
-    let step = if script.by_clock { SHORT } else { LONG };
-    let before = peak();
-    let outcome = ask(peer.parse().unwrap(), &options(step));
+    let script = all_scripts().find(|script| script.name == name).unwrap();
+    let options = options(if script.by_clock { SHORT } else { LONG });
+    let (before, peer) = (peak(), peer.parse().unwrap());
+    let outcome = if name.starts_with("credd: ") {
+        let held = run(credd::client(peer, &options).query("dunepro", "dune", None));
+        held.map(|held| panic!("{name}: taken for an answer: {held:?}"))
+    } else {
+        ask(peer, &options)
+    };
     let grown = peak() - before;
     judge(script, &outcome);
     let outcome = outcome.map_or_else(|error| error.kind.to_string(), |_| "no schedd".to_owned());

@@ -6,6 +6,8 @@
 //! each of them, so that it reads what they sealed.
 
 pub mod ads;
+pub mod credd;
+pub mod credd_scripts;
 pub mod keys;
 pub mod relay;
 pub mod scripts;
@@ -22,6 +24,7 @@ use std::{
 
 use cedar::{
     classad::{Ad, Limits},
+    security::SessionKey,
     wire::{Channel, Incoming, Mode, Outgoing},
 };
 
@@ -163,13 +166,20 @@ impl Session {
     /// # Errors
     /// The client offered no key.
     pub fn seal(&mut self) -> io::Result<()> {
-        let public = self.client_key.as_deref().unwrap_or_default();
-        let key = self
-            .pair
-            .agree(public)
-            .ok_or_else(|| io::Error::other("the client offers no key"))?;
+        let key = self.key()?;
         self.channel.seal(&key, IV);
         Ok(())
+    }
+
+    /// The key agreed with the client.
+    ///
+    /// # Errors
+    /// The client offered no key.
+    pub fn key(&self) -> io::Result<SessionKey> {
+        let public = self.client_key.as_deref().unwrap_or_default();
+        self.pair
+            .agree(public)
+            .ok_or_else(|| io::Error::other("the client offers no key"))
     }
 
     /// Says nothing more, until the client loses its patience.

@@ -24,7 +24,11 @@ pub struct Script {
     pub by_clock: bool,
 }
 
-const fn script(name: &'static str, play: fn(&mut Session) -> io::Result<()>, ends: &'static str) -> Script {
+pub(super) const fn script(
+    name: &'static str,
+    play: fn(&mut Session) -> io::Result<()>,
+    ends: &'static str,
+) -> Script {
     Script {
         name,
         play,
@@ -33,7 +37,7 @@ const fn script(name: &'static str, play: fn(&mut Session) -> io::Result<()>, en
     }
 }
 
-const fn slow(name: &'static str, play: fn(&mut Session) -> io::Result<()>) -> Script {
+pub(super) const fn slow(name: &'static str, play: fn(&mut Session) -> io::Result<()>) -> Script {
     let ends = "Timeout";
     Script {
         name,
