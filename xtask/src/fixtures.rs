@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
-    /// condor_store_cred and condor_status, into fixtures/cedar/tool-*.hex
+    /// condor_store_cred and condor_status of both pools, into fixtures/cedar/tool-*.hex and tool-25-*.hex
     Cedar,
 }
 
@@ -35,6 +35,7 @@ pub(crate) fn fixtures(arguments: &Arguments) -> Result<ExitCode> {
         Owner::Parent,
         &say::people,
     )?;
+    bed.add_second_pool(&say::people)?;
     run(bed
         .command(tests)?
         .args(["--ignored", "--exact", "--nocapture", recorder]))?;

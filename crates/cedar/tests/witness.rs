@@ -25,6 +25,10 @@ use cedar::{
 };
 use credential::SecretBytes;
 
+/// The tools of 23.9.6, and those of 25.14.1.
+const OLD: &str = "tool";
+const NEW: &str = "tool-25";
+
 /// A message of a recording.
 struct Line {
     ours: bool,
@@ -117,18 +121,23 @@ fn request(command: u32) -> Request {
 
 #[test]
 fn the_request_for_a_session() {
-    for (stem, command) in [("tool-add", STORE_CRED), ("tool-status", Kind::Schedd.command())] {
+    for (tool, stem, command) in [
+        (OLD, "add", STORE_CRED),
+        (OLD, "status", Kind::Schedd.command()),
+        (NEW, "add", STORE_CRED),
+        (NEW, "status", Kind::Schedd.command()),
+    ] {
         let Next::Send(messages, _) = handshake::start(request(command)).unwrap() else {
             panic!("a request is sent first")
         };
         let mut reader = Reader::new(Mode::Plain, messages[0].bytes());
         assert_eq!(reader.int("the command"), Ok(60010));
         let ours = Ad::decode(&mut reader, Limits::HANDSHAKE).unwrap();
+        let older = (
+            "AuthenticationNew",
+            "23.10 and later look at it, and this tool is older",
+        );
         let reasons = [
-            (
-                "AuthenticationNew",
-                "23.10 and later look at it, and this tool is older",
-            ),
             ("ConnectSinful", "the address dialled"),
             (
                 "CryptoMethods",
@@ -144,7 +153,12 @@ fn the_request_for_a_session() {
             ),
             ("TrustDomain", "the server tells its own; ours would be made up"),
         ];
-        same_but(&ours, &Recording::load(stem).request(), &reasons);
+        let theirs = Recording::load(&format!("{tool}-{stem}")).request();
+        let all: Vec<_> = reasons
+            .into_iter()
+            .chain((tool == OLD).then_some(older))
+            .collect();
+        same_but(&ours, &theirs, &all);
     }
 }
 
@@ -241,16 +255,31 @@ fn storing() {
     let build =
         |proof: &Authenticated, target: &Target| store_cred::add(proof, target, &name, &json).unwrap();
     let reply = same_command("tool-add", build, &reasons);
-    assert_eq!(reply.code, ResultCode::SuccessPending);
+    assert_eq!((reply.code, reply.user()), (ResultCode::SuccessPending, None));
+    let reply = same_command("tool-25-add", build, &[]);
+    assert_eq!(
+        (reply.code, reply.user()),
+        (ResultCode::SuccessPending, Some("dunepro@mtk.test"))
+    );
+}
+
+/// The newer tool says so in every command; a credd looks at it when something is stored.
+const SAID_ALWAYS: [(&str, &str); 1] = [("NeedRefresh", "no credd looks at it here")];
+
+fn reasons(tool: &str) -> &'static [(&'static str, &'static str)] {
+    if tool == NEW { &SAID_ALWAYS } else { &[] }
 }
 
 #[test]
 fn asking() {
-    for (stem, handle) in [("tool-query", None), ("tool-query-handle", Some("h1"))] {
-        let name = CredName::new("witness", handle).unwrap();
-        let build = |proof: &Authenticated, target: &Target| store_cred::query(proof, target, &name).unwrap();
-        let reply = same_command(stem, build, &[]);
-        assert_eq!(reply.code, ResultCode::NotFound);
+    for tool in [OLD, NEW] {
+        for (stem, handle) in [("query", None), ("query-handle", Some("h1"))] {
+            let name = CredName::new("witness", handle).unwrap();
+            let build =
+                |proof: &Authenticated, target: &Target| store_cred::query(proof, target, &name).unwrap();
+            let reply = same_command(&format!("{tool}-{stem}"), build, reasons(tool));
+            assert_eq!(reply.code, ResultCode::NotFound);
+        }
     }
 }
 
@@ -258,12 +287,21 @@ fn asking() {
 fn deleting() {
     let name = CredName::new("witness", None).unwrap();
     let build = |proof: &Authenticated, target: &Target| store_cred::delete(proof, target, &name).unwrap();
-    assert_eq!(same_command("tool-delete", build, &[]).code, ResultCode::Success);
+    for tool in [OLD, NEW] {
+        let reply = same_command(&format!("{tool}-delete"), build, reasons(tool));
+        assert_eq!(reply.code, ResultCode::Success);
+    }
 }
 
 #[test]
 fn asking_a_collector() {
-    let recording = Recording::load("tool-status");
+    collector_asked(OLD, 3, &[]);
+    // a column of condor_status since 25, whatever else is asked for
+    collector_asked(NEW, 1, &["OCU"]);
+}
+
+fn collector_asked(tool: &str, schedds: usize, more: &[&str]) {
+    let recording = Recording::load(&format!("{tool}-status"));
     proof(&recording);
     let (command, reply) = recording.command();
     let theirs = Ad::decode(&mut command.reader(), Limits::GENERAL).unwrap();
@@ -286,7 +324,14 @@ fn asking_a_collector() {
         words.sort();
         words
     };
-    assert_eq!(words(&ours), words(&theirs));
+    let (ours_and_more, theirs_all) = (
+        words(&ours)
+            .into_iter()
+            .chain(more.iter().map(|word| (*word).to_owned()))
+            .collect::<Vec<_>>(),
+        words(&theirs),
+    );
+    assert_eq!(ours_and_more, theirs_all);
     let expression = |ad: &Ad| match ad.get("Requirements") {
         Some(Value::Expression(text)) => text.trim_matches(['(', ')']).to_owned(),
         other => panic!("{other:?}"),
@@ -297,6 +342,6 @@ fn asking_a_collector() {
         last: true,
     };
     let ads = collector::Answer::new(reply.mode).receive(&chunk).unwrap();
-    assert_eq!(ads.len(), 3);
+    assert_eq!(ads.len(), schedds);
     assert!(ads.iter().all(|ad| ad.text("MyAddress").is_some()));
 }

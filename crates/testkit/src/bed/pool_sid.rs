@@ -180,6 +180,24 @@ pub fn credentials(layout: &Layout) -> PathBuf {
     local(layout).join("oauth_credentials")
 }
 
+/// A command in the root of its daemons, whose own tools are of the same version.
+#[must_use]
+pub fn chroot(layout: &Layout, program: &str) -> Command {
+    let mut command = Command::new("chroot");
+    command.arg(root_of(layout)).arg(program);
+    command
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env_remove("KRB5_CONFIG")
+        .env("LC_ALL", "C.UTF-8");
+    command
+}
+
+/// A path in that root, as seen inside the bed.
+#[must_use]
+pub fn in_root(layout: &Layout, path: &str) -> PathBuf {
+    root_of(layout).join(path.trim_start_matches('/'))
+}
+
 fn root_of(layout: &Layout) -> PathBuf {
     layout.run.join("root-sid")
 }
