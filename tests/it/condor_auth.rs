@@ -1,6 +1,7 @@
 //! Every authentication method against the bed's credds: without its secret, with a wrong one, with the right one;
 //! how methods fall through to each other.
 
+mod anonymous;
 mod sessions;
 
 use std::{path::PathBuf, process::Command, sync::OnceLock, time::Duration};
