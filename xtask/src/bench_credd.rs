@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use testkit::{
     bed::{Bed, Owner},
     prerequisites::{self, For},
-    site::{ACCESS_POINTS, SERVICES},
+    site::{ACCESS_POINTS, COLLECTOR, SERVICES},
 };
 
 use crate::{
@@ -57,6 +57,7 @@ fn measure(bed: &Bed, stores: usize) -> Result<()> {
     let config = format!("/etc/condor/{}.conf", ap.server);
     let mut command = bed.command(root().join("target/release/examples/store_rate"))?;
     command.arg(format!("{}:{}?sock=credd", ap.name, ap.port));
+    command.arg(COLLECTOR.name);
     command.arg(bed.layout().keytab(account));
     command.args([
         &service.account().principal(),

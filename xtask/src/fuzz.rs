@@ -1,6 +1,9 @@
 //! `cargo xtask fuzz`: the oracles, fed by libFuzzer.
 
-use std::process::{Command, ExitCode};
+use std::{
+    process::{Command, ExitCode},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -19,14 +22,26 @@ pub(crate) struct Arguments {
     seconds: u32,
 }
 
+fn targets() -> Result<Vec<String>> {
+    Ok(std::fs::read_dir(root().join("fuzz/fuzz_targets"))
+        .context("cannot read the fuzz targets")?
+        .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned))
+        .collect())
+}
+
+/// All targets, in this time together.
+pub(crate) fn all_for(time: Duration) -> Result<()> {
+    let targets = targets()?;
+    let count = u64::try_from(targets.len()).unwrap_or(1).max(1);
+    let seconds = u32::try_from(time.as_secs() / count).unwrap_or(u32::MAX).max(1);
+    fuzz(&Arguments { targets, seconds }).map(drop)
+}
+
 /// Runs the targets one after another; each begins with what it has found before and with the fixtures. Wants cargo-fuzz
 /// and a nightly compiler, which nothing else here does.
 pub(crate) fn fuzz(arguments: &Arguments) -> Result<ExitCode> {
     let folder = root().join("fuzz");
-    let known: Vec<String> = std::fs::read_dir(folder.join("fuzz_targets"))
-        .context("cannot read the fuzz targets")?
-        .filter_map(|entry| entry.ok()?.path().file_stem()?.to_str().map(str::to_owned))
-        .collect();
+    let known = targets()?;
     let targets = if arguments.targets.is_empty() {
         &known
     } else {
@@ -44,6 +59,7 @@ pub(crate) fn fuzz(arguments: &Arguments) -> Result<ExitCode> {
             .arg(&corpus)
             .arg(root().join("fixtures/fuzz-regressions").join(target))
             .args(["--", "-max_len=8192", "-timeout=10", "-rss_limit_mb=1024"])
+            .arg("-print_final_stats=1")
             .arg(format!("-max_total_time={}", arguments.seconds))
             .env_remove("RUSTUP_TOOLCHAIN")
             .current_dir(&folder))

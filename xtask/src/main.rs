@@ -10,6 +10,7 @@ mod fuzz;
 mod man;
 mod prerequisites;
 mod say;
+mod soak;
 mod steps;
 mod test;
 mod testbed;
@@ -47,6 +48,8 @@ enum Command {
     Fixtures(fixtures::Arguments),
     /// What must hold for any bytes whatever, with a fuzzer's
     Fuzz(fuzz::Arguments),
+    /// What takes hours: fuzzing, kills at any moment, growth over many runs
+    Soak(soak::Arguments),
     /// Real servers in namespaces of their own
     Testbed(testbed::Arguments),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Man(arguments) => man::man(&arguments),
         Command::Fixtures(arguments) => fixtures::fixtures(&arguments),
         Command::Fuzz(arguments) => fuzz::fuzz(&arguments),
+        Command::Soak(arguments) => soak::soak(&arguments),
         Command::Testbed(arguments) => testbed::run(arguments),
     };
     done.unwrap_or_else(|error| {

@@ -1,10 +1,14 @@
 //! How many stores a second one credd takes from us, beside `condor_store_cred` and beside what its CPU time allows.
 //! `cargo xtask bench credd` runs it inside the test bed.
 //!
-//! store_rate CREDD KEYTAB PRINCIPAL USER CONDOR-CONFIG STORES -- CONDOR-STORE-CRED...
+//! store_rate CREDD COLLECTOR KEYTAB PRINCIPAL USER CONDOR-CONFIG STORES -- CONDOR-STORE-CRED...
 //!
 //! CONDOR-CONFIG is in the environment of the credd's process, by which it is found; `{}` in CONDOR-STORE-CRED becomes
 //! the name of a credential.
+//!
+//! CPU time is that of the credd, of the shared-port daemon in front of it and of this process, a command. A credd has
+//! one thread: it can take no more commands a second than its CPU time allows, and `credd` says how much of that we had.
+//! With the three on fewer than three cores it cannot be had whole; `cores` says how many of them were at work.
 
 #![expect(
     clippy::print_stdout,
@@ -19,7 +23,10 @@ use std::{
     time::Instant,
 };
 
-use credd_client::{Credd, CreddAddress, Identity, Options};
+use credd_client::{
+    Collector, Credd, CreddAddress, Identity, Options,
+    ads::{Kind, Limits, Query},
+};
 use credential::{Principal, SecretBytes};
 use kerberos::{Gss, Keytab};
 use tokio::task::JoinSet;
@@ -35,22 +42,49 @@ struct Rate {
     /// Commands at the credd: we ask before and after each store.
     commands: usize,
     seconds: f64,
-    credd_cpu: f64,
+    used: Used,
+}
+
+/// Seconds of CPU time.
+#[derive(Clone, Copy)]
+struct Used {
+    credd: f64,
+    shared_port: f64,
+    ours: f64,
+}
+
+impl std::ops::Sub for Used {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            credd: self.credd - before.credd,
+            shared_port: self.shared_port - before.shared_port,
+            ours: self.ours - before.ours,
+        }
+    }
 }
 
 impl Rate {
     fn print(&self, what: &str, old: Option<&Rate>) {
         let rate = self.stores as f64 / self.seconds;
-        // the credd has one thread
-        let busy = self.credd_cpu / self.seconds;
-        let cost = 1e3 * self.credd_cpu / self.commands as f64;
+        let a_command = |seconds: f64| 1e3 * seconds / self.commands as f64;
+        let Used {
+            credd,
+            shared_port,
+            ours,
+        } = self.used;
         let ratio = old.map_or_else(String::new, |old| {
-            format!("{:>6.1} x", rate / (old.stores as f64 / old.seconds))
+            format!("{:.1} x", rate / (old.stores as f64 / old.seconds))
         });
         println!(
-            "{what:<42} {rate:>7.1} {:>9.1} {cost:>9.2} {:>6.0} % {ratio:>9}",
+            "{what:<42} {rate:>8.1} {:>10.1} {:>6.2} {:>6.2} {:>6.2} {:>6.0} % {:>6.2} {ratio:>8}",
             self.commands as f64 / self.seconds,
-            100.0 * busy
+            a_command(credd),
+            a_command(shared_port),
+            a_command(ours),
+            100.0 * credd / self.seconds,
+            (credd + shared_port + ours) / self.seconds,
         );
     }
 }
@@ -59,7 +93,8 @@ struct Bench {
     address: CreddAddress,
     identity: Identity,
     user: String,
-    pid: u32,
+    credd: u32,
+    shared_port: u32,
 }
 
 fn main() -> Result<(), Failed> {
@@ -71,9 +106,21 @@ fn main() -> Result<(), Failed> {
 
 async fn run() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [credd, keytab, principal, user, config, stores, dashes, old @ ..] = words.as_slice() else {
+    let [
+        credd,
+        collector,
+        keytab,
+        principal,
+        user,
+        config,
+        stores,
+        dashes,
+        old @ ..,
+    ] = words.as_slice()
+    else {
         return Err(
-            "usage: store_rate CREDD KEYTAB PRINCIPAL USER CONDOR-CONFIG STORES -- COMMAND...".into(),
+            "usage: store_rate CREDD COLLECTOR KEYTAB PRINCIPAL USER CONDOR-CONFIG STORES -- COMMAND..."
+                .into(),
         );
     };
     if dashes != "--" {
@@ -86,9 +133,8 @@ async fn run() -> Result<(), Failed> {
         address: CreddAddress::from_entry(credd)?,
         identity: Identity::kerberos(ticket, gss, user.as_str()),
         user: user.clone(),
-        pid: *processes("condor_credd", config)?
-            .first()
-            .ok_or("no condor_credd runs with that configuration")?,
+        credd: process("condor_credd", config)?,
+        shared_port: process("condor_shared_port", config)?,
     });
     // they would work on every store, and throw away what Vault refuses
     let credmons = processes("condor_credmon", config)?;
@@ -97,13 +143,17 @@ async fn run() -> Result<(), Failed> {
         .map(Frozen::new)
         .collect::<Result<Vec<_>, _>>()?;
     let stores: usize = stores.parse()?;
+    println!("{:<61} ms CPU a command", "");
     println!(
-        "{:<42} {:>7} {:>9} {:>9} {:>8} {:>9}",
+        "{:<42} {:>8} {:>10} {:>6} {:>6} {:>6} {:>8} {:>6} {:>8}",
         format!("{stores} stores each"),
         "stores/s",
         "commands/s",
-        "ms CPU/c.",
         "credd",
+        "port",
+        "ours",
+        "credd",
+        "cores",
         "to 1."
     );
     let one = by_hand(&bench, old, stores, 1)?;
@@ -123,6 +173,7 @@ async fn run() -> Result<(), Failed> {
             );
         }
     }
+    connections(collector).await?;
     let credd = bench.credd();
     for held in credd.list(&bench.user).await? {
         if held.name.starts_with(SERVICE) {
@@ -136,6 +187,46 @@ impl Bench {
     fn credd(&self) -> Credd {
         Credd::new(self.address.clone(), self.identity.clone(), Options::default())
     }
+
+    fn used(&self) -> Result<Used, Failed> {
+        Ok(Used {
+            credd: cpu(self.credd)?,
+            shared_port: cpu(self.shared_port)?,
+            ours: ourselves()?,
+        })
+    }
+}
+
+/// What an open connection costs us: so many answers that are not read to their end.
+async fn connections(collector: &str) -> Result<(), Failed> {
+    const MANY: usize = 200;
+    let collector = Collector::new(collector)?;
+    let options = Options::default();
+    let query = Query::all(Kind::Schedd, &["Name"]);
+    let begin = async || collector.stream(&query, Limits::DEFAULT, &options).await;
+    // what the first ones need is not theirs alone
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        open.push(begin().await?);
+    }
+    let before = resident()?;
+    for _ in 0..MANY {
+        open.push(begin().await?);
+    }
+    let grown = resident()?.saturating_sub(before);
+    println!(
+        "{} KiB of memory an open connection ({MANY} answers of a collector, begun)",
+        grown / MANY
+    );
+    Ok(())
+}
+
+/// KiB of memory that are ours now.
+fn resident() -> Result<usize, Failed> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.ok_or("no VmRSS")?.parse()?)
 }
 
 fn credential() -> SecretBytes {
@@ -148,7 +239,7 @@ async fn ours(bench: &Arc<Bench>, stores: usize, concurrency: usize, resume: boo
     let name = |n: usize| format!("c{concurrency}{resume}{n}");
     // the session that the others resume
     shared.query(&bench.user, SERVICE, None).await?;
-    let (cpu, start) = (cpu(bench.pid)?, Instant::now());
+    let (used, start) = (bench.used()?, Instant::now());
     let mut running = JoinSet::new();
     for n in 0..stores {
         if running.len() >= concurrency {
@@ -169,13 +260,13 @@ async fn ours(bench: &Arc<Bench>, stores: usize, concurrency: usize, resume: boo
         stores,
         commands: 3 * stores,
         seconds: start.elapsed().as_secs_f64(),
-        credd_cpu: self::cpu(bench.pid)? - cpu,
+        used: bench.used()? - used,
     })
 }
 
 fn by_hand(bench: &Bench, command: &[String], stores: usize, concurrency: usize) -> Result<Rate, Failed> {
     let (program, words) = command.split_first().ok_or("no condor_store_cred")?;
-    let (cpu, start) = (cpu(bench.pid)?, Instant::now());
+    let (used, start) = (bench.used()?, Instant::now());
     let mut running = std::collections::VecDeque::new();
     let finish = |child: std::process::Child| -> Result<(), Failed> {
         let output = child.wait_with_output()?;
@@ -207,7 +298,7 @@ fn by_hand(bench: &Bench, command: &[String], stores: usize, concurrency: usize)
         stores,
         commands: stores,
         seconds: start.elapsed().as_secs_f64(),
-        credd_cpu: self::cpu(bench.pid)? - cpu,
+        used: bench.used()? - used,
     })
 }
 
@@ -259,9 +350,27 @@ fn processes(name: &str, config: &str) -> Result<Vec<u32>, Failed> {
     Ok(found)
 }
 
-/// Seconds of CPU time it has had.
-fn cpu(pid: u32) -> Result<f64, Failed> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+fn process(name: &str, config: &str) -> Result<u32, Failed> {
+    let found = processes(name, config)?;
+    let first = found.first().copied();
+    first.ok_or_else(|| format!("no {name} runs with {config}").into())
+}
+
+/// Seconds of CPU time a process of one thread has had.
+fn cpu(process: u32) -> Result<f64, Failed> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/schedstat"))?;
     let nanoseconds: u64 = text.split(' ').next().ok_or("an empty schedstat")?.parse()?;
     Ok(nanoseconds as f64 / 1e9)
+}
+
+/// Seconds of CPU time we have had, all threads together: to the hundredth, which is what the kernel tells of a process.
+fn ourselves() -> Result<f64, Failed> {
+    let text = std::fs::read_to_string("/proc/self/stat")?;
+    // behind the name, which may hold anything: state is the third field, utime and stime the 14th and 15th
+    let (_, fields) = text.rsplit_once(')').ok_or("a stat without a name")?;
+    let mut ticks = 0;
+    for field in fields.split_whitespace().skip(11).take(2) {
+        ticks += field.parse::<u64>()?;
+    }
+    Ok(ticks as f64 / 100.0)
 }
