@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod site;
+pub mod vault;
 
 use std::fmt::Debug;
 
@@ -25,7 +26,7 @@ use zeroize::Zeroizing;
 pub type Oracle = fn(&[u8]);
 
 /// All of them, by the names of their fuzz targets and of their folders of fixtures.
-pub const ALL: [(&str, Oracle); 9] = [
+pub const ALL: [(&str, Oracle); 17] = [
     ("frame", frame),
     ("ad", ad),
     ("sinful", sinful),
@@ -35,6 +36,14 @@ pub const ALL: [(&str, Oracle); 9] = [
     ("client", client::client),
     ("config", site::config),
     ("keytab", site::keytab),
+    ("vault_token", vault::token),
+    ("vault_bearer", vault::bearer),
+    ("vault_oidc", vault::oidc),
+    ("vault_refusal", vault::refusal),
+    ("vault_ledger", vault::ledger),
+    ("jwt", vault::jwt),
+    ("claims", vault::claims),
+    ("jwks", vault::jwks),
 ];
 
 #[track_caller]

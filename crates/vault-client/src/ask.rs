@@ -54,7 +54,7 @@ impl Client {
             let mut request = request.clone();
             // a server's health is outside its quota, and 429 there says something else
             if call.doing != Doing::Health {
-                request.extensions_mut().insert(Turn::Of(self.1));
+                request.extensions_mut().insert(Turn::Of(self.1.clone()));
             }
             match self.answer(request, call).await {
                 Err(Met::Block(_)) if blocks < BLOCKS_WAITED_OUT => blocks += 1,
@@ -132,33 +132,18 @@ impl Client {
                 other => self.setup(other.to_string()),
             })
         })?;
-        let (head, body) = response.into_parts();
-        let mut body = Zeroizing::new(body);
-        match head.status {
-            StatusCode::NO_CONTENT => Ok(Envelope::default()),
-            StatusCode::OK => Envelope::parse(&body)
-                .ok_or_else(|| Met::Other(self.of(call).bad("it is not the JSON of Vault"))),
-            _ => {
-                let mut response = Response::new(std::mem::take(&mut *body));
-                *response.status_mut() = head.status;
-                *response.headers_mut() = head.headers;
-                let secrets = [call.secret];
-                let error = refusal(
-                    &response,
-                    &Asked {
-                        server: shown,
-                        doing: call.doing,
-                        path: call.path,
-                        minimum_seconds: call.minimum_seconds,
-                        secrets: &secrets,
-                    },
-                );
-                Err(match error {
-                    block @ Error::RateLimited { .. } => Met::Block(block),
-                    other => Met::Other(other),
-                })
-            }
-        }
+        let secrets = [call.secret];
+        let asked = Asked {
+            server: shown,
+            doing: call.doing,
+            path: call.path,
+            minimum_seconds: call.minimum_seconds,
+            secrets: &secrets,
+        };
+        heard(response, &asked).map_err(|error| match error {
+            block @ Error::RateLimited { .. } => Met::Block(block),
+            other => Met::Other(other),
+        })
     }
 
     pub(crate) fn of<'a>(&'a self, call: &Call<'_>) -> Of<'a> {
@@ -175,6 +160,28 @@ impl Client {
             tracing::debug!(server = self.0.shown, doing = %call.doing, warning, "Vault remarks");
         }
         warnings
+    }
+}
+
+/// What an answer says, whatever it is. The body is wiped on every way out.
+pub(crate) fn heard(response: Response<Vec<u8>>, asked: &Asked<'_>) -> Result<Envelope, Error> {
+    let (head, body) = response.into_parts();
+    let mut body = Zeroizing::new(body);
+    match head.status {
+        StatusCode::NO_CONTENT => Ok(Envelope::default()),
+        StatusCode::OK => {
+            let of = Of {
+                server: asked.server,
+                doing: asked.doing,
+            };
+            Envelope::parse(&body).ok_or_else(|| of.bad("it is not the JSON of Vault"))
+        }
+        _ => {
+            let mut response = Response::new(std::mem::take(&mut *body));
+            *response.status_mut() = head.status;
+            *response.headers_mut() = head.headers;
+            Err(refusal(&response, asked))
+        }
     }
 }
 

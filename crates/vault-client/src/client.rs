@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     Doing, Error, Restriction, SecretPath, Server,
     ask::{Call, failed},
-    budget::{Budget, Leave, Quota, Standing, Urgency},
+    budget::{Budget, Leave, Queuer, Quota, Standing},
     endpoints::{DeleteCreds, KerberosLogin, ReadCreds, ReadSts, kerberos_mount},
     grant::{self, Bearer, Child, Login, Lookup},
     transport::{self, Transport},
@@ -76,7 +76,7 @@ impl fmt::Debug for Options {
 
 /// A client of one Vault server. Clones share connections, limits and the count of requests.
 #[derive(Clone)]
-pub struct Client(pub(crate) Arc<Inner>, pub(crate) Urgency);
+pub struct Client(pub(crate) Arc<Inner>, pub(crate) Queuer);
 
 /// Leave to send one request, from [`Client::turn`].
 pub struct Turn(Leave);
@@ -127,7 +127,7 @@ impl Client {
             .transpose()?;
         let shown = server.to_string();
         let budget = Budget::new(&server, quota, shared_budget.as_deref(), concurrency);
-        let urgency = budget.urgency(None);
+        let queuer = Queuer::new(budget.urgency(None));
         let transport = Transport::new(server.clone(), &tls, connect_timeout, budget, election_patience);
         transport.check().map_err(|f| failed(f, &shown, Doing::Login))?;
         let inner = Inner {
@@ -138,7 +138,7 @@ impl Client {
             read_timeout,
             bearer_timeout,
         };
-        Ok(Self(Arc::new(inner), urgency))
+        Ok(Self(Arc::new(inner), queuer))
     }
 
     /// The same client, whose requests take the place in the queue for the budget that a service has whose credential
@@ -147,7 +147,21 @@ impl Client {
     #[must_use]
     pub fn in_turn_of(&self, ends: Option<Timestamp>) -> Self {
         let urgency = self.0.transport.budget().urgency(ends);
-        Self(Arc::clone(&self.0), urgency)
+        Self(Arc::clone(&self.0), Queuer::new(urgency))
+    }
+
+    /// For how long the requests of this client and its clones have waited for their turns. Clients made by
+    /// [`Client::in_turn_of`] have an account of their own.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.1.waited()
+    }
+
+    /// For how long nothing at all could be sent to this server because the quota was used up, by this client and all
+    /// that share its connections. A wait under way counts to its end.
+    #[must_use]
+    pub fn held_back(&self) -> Duration {
+        self.0.transport.budget().held_back()
     }
 
     /// Waits until the budget allows one request, for a caller that must make something fresh for it: a Kerberos
@@ -156,7 +170,7 @@ impl Client {
     /// # Errors
     /// [`Error::RateLimited`] if that would be later than [`Quota::patience`] allows.
     pub async fn turn(&self) -> Result<Turn, Error> {
-        let turn = self.0.transport.budget().turn(self.1).await;
+        let turn = self.0.transport.budget().turn_of(&self.1).await;
         let (leave, _slot) = turn.map_err(|late| Error::RateLimited {
             server: self.0.shown.clone(),
             retry_after: Some(late.after),

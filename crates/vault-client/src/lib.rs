@@ -43,6 +43,8 @@ mod endpoints;
 mod error;
 mod grant;
 mod issuer;
+#[doc(hidden)]
+pub mod offline;
 mod oidc;
 mod refusal;
 mod route;

@@ -85,7 +85,7 @@ pub(crate) fn refusal(response: &Response<Vec<u8>>, asked: &Asked<'_>) -> Error 
         (_, 403) if has("error occurred") && !has("invalid token") => {
             Error::NotPermitted { server, doing, path }
         }
-        (_, 403) if has("permission denied") => Error::TokenInvalid { server, doing },
+        (_, 403) if has("permission denied") || has("bad token") => Error::TokenInvalid { server, doing },
         // an audience refused by the issuer is a 500 in places (vault.md 13.1), and no retry helps
         (Doing::Exchange, 400 | 500) if has("exchange failed") || has("server rejected request") => {
             // "refresh failed: server rejected request" is the base token's trouble
@@ -109,7 +109,8 @@ pub(crate) fn refusal(response: &Response<Vec<u8>>, asked: &Asked<'_>) -> Error 
         (Doing::Bearer | Doing::Exchange, 400) if has("server configuration does not exist") => {
             Error::IssuerRemoved { server, path, text }
         }
-        (_, 500..) => Error::ServerFailed {
+        // and 412 is a performance standby of HashiCorp's that has not caught up yet: it will
+        (_, 412 | 500..) => Error::ServerFailed {
             server,
             doing,
             status,

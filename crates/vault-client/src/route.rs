@@ -208,6 +208,22 @@ impl Routes {
         Ok(route)
     }
 
+    /// As if the name had just been found to have these addresses, for trying it without a name service.
+    pub(crate) fn pin(&self, dial: &Dial, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        let ways = addresses
+            .iter()
+            .map(|&address| dial.client(Some(address)).map(|http| Way { address, http }))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let route = Route {
+            ways,
+            current: AtomicUsize::new(0),
+            answered: Mutex::default(),
+            found: Instant::now(),
+        };
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(route));
+        Ok(())
+    }
+
     /// The name is looked up anew next time: none of its addresses could be connected to.
     pub(crate) fn forget(&self, dead: &Arc<Route>) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,6 +4,7 @@
 
 use std::{
     error::Error as StdError,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +20,7 @@ use rustls::ClientConfig;
 
 use crate::{
     Server,
-    budget::{Budget, Leave, Urgency},
+    budget::{Budget, Leave, Queuer},
     refusal::Stands,
     refusal::{retry_after, stands},
     route::{Dial, Route, Routes},
@@ -39,7 +40,7 @@ pub(crate) struct Patience(pub(crate) Duration);
 #[derive(Clone)]
 pub(crate) enum Turn {
     /// It has to wait.
-    Of(Urgency),
+    Of(Queuer),
     /// It has waited already.
     Had(Arc<Mutex<Option<Leave>>>),
 }
@@ -109,6 +110,10 @@ impl Transport {
         Ok(())
     }
 
+    pub(crate) fn pin(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        self.routes.pin(&self.dial, addresses)
+    }
+
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -125,8 +130,8 @@ impl Transport {
         };
         let (mut leave, _slot) = match (had, request.extensions().get::<Turn>()) {
             (Some(leave), _) => (Some(leave), self.budget.slot().await),
-            (None, Some(Turn::Of(urgency))) => {
-                let turn = self.budget.turn(*urgency).await;
+            (None, Some(Turn::Of(queuer))) => {
+                let turn = self.budget.turn_of(queuer).await;
                 let (leave, slot) = turn.map_err(|late| Failure::NotSoon(late.after))?;
                 (Some(leave), Some(slot))
             }
@@ -344,7 +349,8 @@ enum Round {
 fn stale(answer: &Response<Vec<u8>>) -> bool {
     match answer.status() {
         StatusCode::FORBIDDEN => !String::from_utf8_lossy(answer.body()).contains("error occurred"),
-        StatusCode::NOT_FOUND => true,
+        // HashiCorp's performance standbys say so of themselves
+        StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED => true,
         _ => false,
     }
 }

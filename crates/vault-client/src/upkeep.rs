@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustify_derive::Endpoint;
 use vaultrs::api::token::requests::{LookupTokenAccessorRequest, RevokeTokenAccessorRequest};
 
-use crate::{Client, Doing, Error, ask::Call, endpoints::kerberos_mount};
+use crate::{Client, Doing, Error, answer::Envelope, ask::Call, endpoints::kerberos_mount, grant::Of};
 
 /// Says that a request comes from a client of Vault; stands where a token is not wanted.
 pub(crate) const X_VAULT_REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
@@ -17,6 +17,11 @@ pub(crate) const X_VAULT_REQUEST: HeaderName = HeaderName::from_static("x-vault-
 struct ReadHealth {
     #[endpoint(query)]
     standbyok: bool,
+    /// HashiCorp's has nodes of two more kinds, which would answer 473 and 472.
+    #[endpoint(query)]
+    perfstandbyok: bool,
+    #[endpoint(query)]
+    drsecondarycode: u16,
     #[endpoint(query)]
     sealedcode: u16,
     #[endpoint(query)]
@@ -70,17 +75,7 @@ impl Client {
         };
         let call = self.with_token(Doing::Accessor, "auth/token/lookup-accessor", operator);
         match self.ask(request, &call).await {
-            Ok(mut envelope) => {
-                let data = envelope
-                    .data
-                    .take()
-                    .ok_or_else(|| self.of(&call).bad("it has no data"))?;
-                let ttl = data.ttl.ok_or_else(|| self.of(&call).bad("it has no ttl"))?;
-                Ok(Some(Alive {
-                    ttl: SignedDuration::from_secs(ttl),
-                    orphan: data.orphan,
-                }))
-            }
+            Ok(envelope) => alive(self.of(&call), envelope).map(Some),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -110,21 +105,13 @@ impl Client {
         let code = StatusCode::OK.as_u16();
         let request = ReadHealth {
             standbyok: true,
+            perfstandbyok: true,
+            drsecondarycode: code,
             sealedcode: code,
             uninitcode: code,
         };
         let envelope = self.ask(request, &call).await?;
-        Ok(Health {
-            initialized: envelope.initialized.unwrap_or(true),
-            sealed: envelope
-                .sealed
-                .ok_or_else(|| self.of(&call).bad("it does not say whether it is sealed"))?,
-            standby: envelope.standby.unwrap_or(false),
-            version: crate::answer::clean(&envelope.version.unwrap_or_default(), &[]),
-            clock: envelope
-                .server_time_utc
-                .and_then(|s| Timestamp::from_second(s).ok()),
-        })
+        health(self.of(&call), envelope)
     }
 
     /// Whether the Kerberos login of issuer and role exists, without a ticket.
@@ -153,6 +140,29 @@ impl Client {
             header: (X_VAULT_REQUEST, "true"),
         }
     }
+}
+
+pub(crate) fn alive(of: Of<'_>, mut envelope: Envelope) -> Result<Alive, Error> {
+    let data = envelope.data.take().ok_or_else(|| of.bad("it has no data"))?;
+    let ttl = data.ttl.ok_or_else(|| of.bad("it has no ttl"))?;
+    Ok(Alive {
+        ttl: SignedDuration::from_secs(ttl),
+        orphan: data.orphan,
+    })
+}
+
+pub(crate) fn health(of: Of<'_>, envelope: Envelope) -> Result<Health, Error> {
+    Ok(Health {
+        initialized: envelope.initialized.unwrap_or(true),
+        sealed: envelope
+            .sealed
+            .ok_or_else(|| of.bad("it does not say whether it is sealed"))?,
+        standby: envelope.standby.unwrap_or(false),
+        version: crate::answer::clean(&envelope.version.unwrap_or_default(), &[]),
+        clock: envelope
+            .server_time_utc
+            .and_then(|s| Timestamp::from_second(s).ok()),
+    })
 }
 
 /// OpenBao answers 403 `invalid accessor` for one that is not there, HashiCorp's 403 or 400.

@@ -138,10 +138,11 @@ impl Ledger {
         if now < self.blocked_until {
             return false;
         }
-        // somebody else sends, too: what we had sent was too much already, and half of what we thought is theirs
+        // somebody else sends, too: what we had sent was too much already, and half of what we thought is theirs. Who had
+        // hardly sent anything is not left with nothing: if that is still too much, the next block halves it again
         let sent = self.used();
         let allowed = self.allowance(quota, now);
-        let cautious = (allowed / 2).min(sent - sent / 10).max(1);
+        let cautious = (allowed / 2).min((sent - sent / 10).max(allowed / 8)).max(1);
         // without a word from the server both must be over: the block, and the window that was used up
         let wait = retry_after.unwrap_or(quota.block.max(quota.window));
         self.blocked_until = now.saturating_add(millis(wait).clamp(1, LONGEST_BLOCK));
@@ -332,6 +333,25 @@ mod tests {
         assert_eq!((ledger.blocks, ledger.allowance(&quota, now)), (1, 5));
         // long after, all is as before
         assert_eq!(ledger.allowance(&quota, now + 8000 + 12 * 300_000), 10);
+    }
+
+    #[test]
+    fn a_block_that_others_caused_leaves_us_something_and_more_of_them_less() {
+        let quota = quota(360, 95);
+        let mut ledger = Ledger::default();
+        let mut now = 5_000_000;
+        assert!(matches!(ledger.take(&quota, now), Verdict::Go(_)));
+        let mut last = u32::MAX;
+        for allowed in [42, 21, 10, 5, 2, 1, 1] {
+            assert!(ledger.refused(&quota, now, None));
+            assert_eq!(ledger.allowance(&quota, now), allowed);
+            assert!(allowed <= last);
+            last = allowed;
+            now += 310_000;
+            while matches!(ledger.take(&quota, now), Verdict::Go(_)) {}
+        }
+        // an hour without a block, and all is as before
+        assert_eq!(ledger.allowance(&quota, now + 13 * 300_000), 342);
     }
 
     #[test]

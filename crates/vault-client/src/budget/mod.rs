@@ -41,6 +41,27 @@ pub(crate) struct Urgency {
     serial: u64,
 }
 
+/// Somebody in the queue, with all the requests it sends.
+#[derive(Clone)]
+pub(crate) struct Queuer {
+    urgency: Urgency,
+    /// For how long its requests have waited for their turns so far, in ms.
+    waited: Arc<AtomicU64>,
+}
+
+impl Queuer {
+    pub(crate) fn new(urgency: Urgency) -> Self {
+        Self {
+            urgency,
+            waited: Arc::default(),
+        }
+    }
+
+    pub(crate) fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited.load(Ordering::Relaxed))
+    }
+}
+
 /// A waiting request's place: a service may have several.
 type Place = (Urgency, u64);
 
@@ -77,6 +98,18 @@ pub fn standing(
     now: Timestamp,
 ) -> Result<Option<Standing>, std::io::Error> {
     Ok(file::peek(&file::path(dir, server))?.map(|ledger| show(ledger, server, quota, now)))
+}
+
+/// What somebody's file says: how many requests may count, when the next one may go, and whether what would be written
+/// of it is read as the same.
+pub(crate) fn peruse(text: &str, quota: &Quota, now: i64) -> Option<(u32, i64, bool)> {
+    let mut ledger = file::parse(text)?;
+    let next = match ledger.take(quota, now) {
+        Verdict::Go(_) => now,
+        Verdict::Wait(until) => until,
+    };
+    let same = file::parse(&file::format(&ledger)).as_ref() == Some(&ledger);
+    Some((ledger.allowance(quota, now), next, same))
 }
 
 fn show(mut ledger: Ledger, server: &Server, quota: &Quota, now: Timestamp) -> Standing {
@@ -118,6 +151,8 @@ struct Shared {
     alone: AtomicBool,
     waiting: Mutex<BTreeMap<Place, Arc<Notify>>>,
     serial: AtomicU64,
+    /// For how long nothing could be sent because the quota was used up, in ms.
+    held_back: AtomicU64,
     slots: Arc<Semaphore>,
 }
 
@@ -175,6 +210,7 @@ impl Budget {
             alone: AtomicBool::new(false),
             waiting: Mutex::default(),
             serial: AtomicU64::new(0),
+            held_back: AtomicU64::new(0),
             slots: Arc::new(Semaphore::new(at_once.clamp(1, 1024))),
         }))
     }
@@ -183,6 +219,19 @@ impl Budget {
     pub(crate) fn urgency(&self, ends: Option<Timestamp>) -> Urgency {
         let serial = self.0.serial.fetch_add(1, Ordering::Relaxed);
         Urgency { ends, serial }
+    }
+
+    /// For how long nothing could be sent because the quota was used up; what is waited for now is counted to its end.
+    pub(crate) fn held_back(&self) -> Duration {
+        Duration::from_millis(self.0.held_back.load(Ordering::Relaxed))
+    }
+
+    /// [`Self::turn`], with the time it took on the account of who waited.
+    pub(crate) async fn turn_of(&self, queuer: &Queuer) -> Result<(Leave, OwnedSemaphorePermit), TooLate> {
+        let begun = Instant::now();
+        let turn = self.turn(queuer.urgency).await;
+        queuer.waited.fetch_add(whole(begun.elapsed()), Ordering::Relaxed);
+        turn
     }
 
     /// Waits for leave to send a request and for one of the places of requests at once.
@@ -227,6 +276,7 @@ impl Budget {
                 return Err(TooLate { after: pause });
             }
             tracing::debug!(server = %shared.server, ?pause, "the budget of requests is used up");
+            let _held = HeldBack::new(shared, pause);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = here.bell.notified() => {}
@@ -271,6 +321,36 @@ impl Budget {
     pub(crate) fn standing(&self, now: Timestamp) -> Standing {
         let shared = &self.0;
         show(guard(&shared.known).clone(), &shared.server, &shared.quota, now)
+    }
+}
+
+fn whole(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The first of the queue waits: counted as if to the end, what is left is taken back when it ends sooner.
+struct HeldBack<'a> {
+    shared: &'a Shared,
+    begun: Instant,
+    pause: u64,
+}
+
+impl<'a> HeldBack<'a> {
+    fn new(shared: &'a Shared, pause: Duration) -> Self {
+        let pause = whole(pause);
+        shared.held_back.fetch_add(pause, Ordering::Relaxed);
+        Self {
+            shared,
+            begun: Instant::now(),
+            pause,
+        }
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        let left = self.pause.saturating_sub(whole(self.begun.elapsed()));
+        self.shared.held_back.fetch_sub(left, Ordering::Relaxed);
     }
 }
 
@@ -427,6 +507,31 @@ mod tests {
             ]
         );
         assert!(begun.elapsed() >= Duration::from_millis(8 * 60));
+    }
+
+    #[tokio::test]
+    async fn what_was_waited_for_is_on_the_account_of_who_waited() {
+        let budget = budget(quota(1, 300), None);
+        let queuer = |ends| Queuer::new(budget.urgency(ends));
+        let (first, second) = (queuer(None), queuer(at(10)));
+        budget.turn_of(&first).await.unwrap().0.sent();
+        assert!(budget.held_back().is_zero() && first.waited() < Duration::from_millis(100));
+        budget.turn_of(&second.clone()).await.unwrap().0.sent();
+        assert!(
+            second.waited() >= Duration::from_millis(250),
+            "{:?}",
+            second.waited()
+        );
+        assert!(
+            first.waited() < Duration::from_millis(100),
+            "{:?}",
+            first.waited()
+        );
+        // one who gives up was held back no longer than it waited
+        let before = budget.held_back();
+        let given_up = tokio::time::timeout(Duration::from_millis(20), budget.turn_of(&second)).await;
+        assert!(given_up.is_err());
+        assert!(budget.held_back() < before + Duration::from_millis(250));
     }
 
     #[tokio::test]

@@ -6,6 +6,9 @@ use credential::{Lifetime, LongToken};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::OidcError;
+use crate::Error;
+
 /// How the person's agreement comes to Vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -31,6 +34,22 @@ const SLOWER: Duration = Duration::from_secs(5);
 const PAUSES: (u64, u64) = (1, 60);
 
 impl Flow {
+    /// One that no server began, for reading polls without one.
+    pub(crate) fn new(issuer: &str, role: &str, nonce: SecretString) -> Result<Self, OidcError> {
+        let address = address("https://issuer.example.org/device").map_err(|why| Error::BadName {
+            text: String::new(),
+            why,
+        })?;
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            role: role.to_owned(),
+            address,
+            state: nonce.clone(),
+            nonce,
+            pause: pause(None),
+        })
+    }
+
     /// The address to open in a browser. Only printable ASCII, so that it may be shown on a terminal.
     #[must_use]
     pub fn address(&self) -> &str {

@@ -83,28 +83,8 @@ impl Client {
         };
         let path = format!("auth/oidc-{issuer}/oidc/auth_url");
         let call = self.without_token(Doing::OidcStart, &path, nonce.expose_secret());
-        let mut envelope = self
-            .ask(request, &call)
-            .await
-            .map_err(|e| error::not_begun(e, issuer, role))?;
-        let of = self.of(&call);
-        let mut data = envelope.data.take().ok_or_else(|| of.bad("it has no data"))?;
-        let server = self.0.shown.clone();
-        let text = data.auth_url.take().unwrap_or_default();
-        if text.is_empty() {
-            return Err(OidcError::RedirectRefused { server, redirect });
-        }
-        let address = flow::address(&text).map_err(|why| of.bad(why))?;
-        let state = data.state.take().filter(|state| !state.is_empty());
-        let mut state = state.ok_or_else(|| of.bad("it has no state to poll for"))?;
-        Ok(Flow {
-            issuer: issuer.to_owned(),
-            role: role.to_owned(),
-            address,
-            state: std::mem::take(&mut *state).into(),
-            nonce,
-            pause: flow::pause(data.poll_interval.as_ref()),
-        })
+        let heard = self.ask(request, &call).await;
+        begun(self.of(&call), heard, issuer, role, &redirect, nonce.clone())
     }
 
     /// Asks once whether somebody has agreed. Wait [`Flow::pause`] before the next time. `now` is when the token's
@@ -123,21 +103,8 @@ impl Client {
         };
         let path = format!("auth/oidc-{}/oidc/poll", flow.issuer);
         let call = self.without_token(Doing::OidcPoll, &path, flow.nonce.expose_secret());
-        let envelope = match self.ask(request, &call).await {
-            Ok(envelope) => envelope,
-            Err(error) => {
-                return match error::polled(error) {
-                    error::Answer::Pending => Ok(Polled::Pending),
-                    error::Answer::SlowDown => {
-                        flow.slow_down();
-                        Ok(Polled::Pending)
-                    }
-                    error::Answer::Over(error) => Err(error),
-                };
-            }
-        };
-        let login = agreed(self.of(&call), &self.0.shown, envelope, now)?;
-        Ok(Polled::Done(Box::new(login)))
+        let heard = self.ask(request, &call).await;
+        polled(self.of(&call), heard, flow, now)
     }
 
     /// Polls until somebody has agreed, for `patience` at the most.
@@ -222,6 +189,60 @@ impl Client {
             None => self.0.shown.clone(),
         };
         format!("https://{base}/v1/auth/oidc-{issuer}/oidc/callback")
+    }
+}
+
+/// What an OIDC login begins with.
+pub(crate) fn begun(
+    of: grant::Of<'_>,
+    heard: Result<Envelope, Error>,
+    issuer: &str,
+    role: &str,
+    redirect: &str,
+    nonce: SecretString,
+) -> Result<Flow, OidcError> {
+    let mut envelope = heard.map_err(|e| error::not_begun(e, issuer, role))?;
+    let mut data = envelope.data.take().ok_or_else(|| of.bad("it has no data"))?;
+    let text = data.auth_url.take().unwrap_or_default();
+    if text.is_empty() {
+        return Err(OidcError::RedirectRefused {
+            server: of.server.to_owned(),
+            redirect: redirect.to_owned(),
+        });
+    }
+    let address = flow::address(&text).map_err(|why| of.bad(why))?;
+    let state = data.state.take().filter(|state| !state.is_empty());
+    let mut state = state.ok_or_else(|| of.bad("it has no state to poll for"))?;
+    Ok(Flow {
+        issuer: issuer.to_owned(),
+        role: role.to_owned(),
+        address,
+        state: std::mem::take(&mut *state).into(),
+        nonce,
+        pause: flow::pause(data.poll_interval.as_ref()),
+    })
+}
+
+/// What one poll says.
+pub(crate) fn polled(
+    of: grant::Of<'_>,
+    heard: Result<Envelope, Error>,
+    flow: &mut Flow,
+    now: Timestamp,
+) -> Result<Polled, OidcError> {
+    match heard {
+        Ok(envelope) => {
+            let login = agreed(of, of.server, envelope, now)?;
+            Ok(Polled::Done(Box::new(login)))
+        }
+        Err(error) => match error::polled(error) {
+            error::Answer::Pending => Ok(Polled::Pending),
+            error::Answer::SlowDown => {
+                flow.slow_down();
+                Ok(Polled::Pending)
+            }
+            error::Answer::Over(error) => Err(error),
+        },
     }
 }
 

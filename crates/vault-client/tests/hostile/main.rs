@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod hashicorp;
+mod nodes;
+mod oidc;
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -23,7 +27,7 @@ const TOKEN: &str = "s.ThisIsTheVaultTokenOfOurs";
 const ODD: &str = "eyJvbmUgdGhhdCBub2JvZHkgbWF5IHNlZSBhdCBhbGw";
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
-type Script = dyn Fn(&mut Tls) -> std::io::Result<()> + Send + Sync;
+type Script = dyn Fn(&mut Tls, &str) -> std::io::Result<()> + Send + Sync;
 
 /// A server that reads the head of each request and then does as it is told.
 struct Hostile {
@@ -35,32 +39,49 @@ struct Hostile {
 
 impl Hostile {
     fn new(script: impl Fn(&mut Tls) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::reading(move |stream, _| script(stream))
+    }
+
+    /// One that does by the head of the request.
+    fn reading(script: impl Fn(&mut Tls, &str) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        let hostile = Self::with(rustls::ALL_VERSIONS, |_| {});
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        hostile.listen_on(listener, Arc::new(script))
+    }
+
+    /// Nobody listens yet.
+    fn with(
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "CA of a test");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(["localhost".to_owned()])
-            .unwrap()
-            .signed_by(&key, &ca)
-            .unwrap();
+        let mut leaf = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        change(&mut leaf);
+        let leaf = leaf.signed_by(&key, &ca).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let tls =
             ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
+                .with_protocol_versions(versions)
                 .unwrap()
                 .with_no_client_auth()
                 .with_single_cert(vec![leaf.der().clone()], key)
                 .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let hostile = Self {
-            port: listener.local_addr().unwrap().port(),
+        Self {
+            port: 0,
             ca: ca.pem(),
             tls: Arc::new(tls),
             requests: Arc::default(),
-        };
-        hostile.listen(listener, Arc::new(script));
-        hostile
+        }
+    }
+
+    fn listen_on(mut self, listener: TcpListener, script: Arc<Script>) -> Self {
+        self.port = listener.local_addr().unwrap().port();
+        self.listen(listener, script);
+        self
     }
 
     fn listen(&self, listener: TcpListener, script: Arc<Script>) {
@@ -72,9 +93,9 @@ impl Hostile {
                     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                     stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
                     let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
-                    while head(&mut stream).is_some() {
+                    while let Some(head) = head(&mut stream) {
                         requests.fetch_add(1, Ordering::Relaxed);
-                        if script(&mut stream).is_err() {
+                        if script(&mut stream, &head).is_err() {
                             break;
                         }
                     }
@@ -101,6 +122,10 @@ impl Hostile {
     }
 
     fn client(&self) -> Client {
+        Client::new(self.options()).unwrap()
+    }
+
+    fn options(&self) -> Options {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ca.pem");
         std::fs::write(&file, &self.ca).unwrap();
@@ -116,12 +141,12 @@ impl Hostile {
         options.read_timeout = Duration::from_secs(3);
         options.bearer_timeout = Duration::from_secs(3);
         options.election_patience = Duration::from_millis(200);
-        Client::new(options).unwrap()
+        options
     }
 }
 
 /// The head of one request, or `None` when the client has left.
-fn head(stream: &mut Tls) -> Option<()> {
+fn head(stream: &mut Tls) -> Option<String> {
     let mut seen = Vec::new();
     let mut byte = [0];
     while !seen.ends_with(b"\r\n\r\n") {
@@ -134,7 +159,18 @@ fn head(stream: &mut Tls) -> Option<()> {
         .find_map(|l| l.strip_prefix("content-length: "))
         .map_or(0, |n| n.trim().parse::<usize>().unwrap());
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()
+    stream.read_exact(&mut body).ok()?;
+    Some(head)
+}
+
+/// Status 200 or another, and this JSON.
+fn say(stream: &mut Tls, status: u16, body: &str) -> std::io::Result<()> {
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    stream.flush()
 }
 
 fn token() -> LongToken {
@@ -359,7 +395,7 @@ fn a_redirect_to_a_host_with_another_certificate_gets_no_token() {
     let port = Arc::new(OnceLock::new());
     let script: Arc<Script> = {
         let port = Arc::clone(&port);
-        Arc::new(move |stream: &mut Tls| {
+        Arc::new(move |stream: &mut Tls, _: &str| {
             write!(
                 stream,
                 "HTTP/1.1 307 Away\r\nLocation: https://127.0.0.2:{}/v1/auth/token/lookup-self\r\n\
@@ -371,7 +407,7 @@ fn a_redirect_to_a_host_with_another_certificate_gets_no_token() {
     };
     let away = {
         let script = Arc::clone(&script);
-        Hostile::new(move |stream| script(stream))
+        Hostile::reading(move |stream, head| script(stream, head))
     };
     port.set(away.port).unwrap();
     // the same port on another address, with a certificate for localhost only
@@ -380,4 +416,92 @@ fn a_redirect_to_a_host_with_another_certificate_gets_no_token() {
     assert!(matches!(error, Error::NoActiveNode { .. }), "{error:?}");
     // the first host alone
     assert_eq!(away.requests.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_certificate_of_tomorrow_is_a_clock_off_by_hours() {
+    let hours = |hours: i64| {
+        let at = Timestamp::now() + SignedDuration::from_hours(hours);
+        rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(at.as_second()).unwrap())
+    };
+    for (from, until) in [(3, 30), (-30, -3)] {
+        let away = Hostile::with(rustls::ALL_VERSIONS, |leaf| {
+            (leaf.not_before, leaf.not_after) = (hours(from), hours(until));
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let away = away.listen_on(
+            listener,
+            Arc::new(|stream: &mut Tls, _: &str| say(stream, 200, "{}")),
+        );
+        all(&away, |e| matches!(e, Error::Certificate { .. }));
+        assert_eq!(away.requests.load(Ordering::Relaxed), 0);
+    }
+}
+
+/// Whatever the server's clock says, what counts is ours.
+#[test]
+fn a_server_whose_clock_is_off_by_hours_changes_no_life() {
+    let now = Timestamp::now();
+    let off = now.as_second() - 5 * 3600;
+    let body = format!(
+        "{{\"initialized\":true,\"sealed\":false,\"server_time_utc\":{off},\"data\":{{\"ttl\":-7,\"access_token\":\"x\",\
+         \"expire_time\":\"{}\"}},\"auth\":{{\"client_token\":\"s.x\",\"lease_duration\":3600,\"metadata\":\
+         {{\"user\":\"dunepro\",\"domain\":\"MTK.TEST\"}}}}}}",
+        Timestamp::from_second(off).unwrap()
+    );
+    let server = Hostile::json(&body);
+    let client = server.client();
+    let robot = "dunepro@MTK.TEST".parse().unwrap();
+    let path = SecretPath::new("dune", "dunepro", "production").unwrap();
+    run(async {
+        let login = client
+            .login_kerberos("dune", "production", b"x", &robot, now)
+            .await
+            .unwrap();
+        assert_eq!(login.lifetime.until(), now + SignedDuration::from_hours(1));
+        let bearer = client.bearer(&login.token, &path, 60).await.unwrap();
+        assert_eq!(bearer.expires, Some(Timestamp::from_second(off).unwrap()));
+        assert_eq!(
+            client.lookup_self(&login.token).await.unwrap().ttl,
+            SignedDuration::from_secs(-7)
+        );
+        assert_eq!(
+            client.health().await.unwrap().clock,
+            Some(Timestamp::from_second(off).unwrap())
+        );
+    });
+}
+
+#[test]
+fn both_versions_of_tls_are_spoken_and_nothing_older() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let server = Hostile::with(&[version], |_| {});
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = server.listen_on(
+            listener,
+            Arc::new(|stream: &mut Tls, _: &str| say(stream, 200, "{\"data\":{\"ttl\":60}}")),
+        );
+        let client = server.client();
+        run(client.lookup_self(&token())).unwrap();
+    }
+    // a server that knows TLS 1.1 at most answers a ClientHello with an alert: protocol_version
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut old = Hostile::with(rustls::ALL_VERSIONS, |_| {});
+    old.port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut hello = [0; 1024];
+            let _read = stream.read(&mut hello);
+            let _sent = stream.write_all(&[21, 3, 2, 0, 2, 2, 70]);
+        }
+    });
+    let error = run(old.client().lookup_self(&token())).map(drop).unwrap_err();
+    assert!(!error.to_string().contains(TOKEN), "{error}");
+    assert!(
+        matches!(
+            error,
+            Error::Unreachable { .. } | Error::Interrupted { .. } | Error::Certificate { .. }
+        ),
+        "{error:?}"
+    );
 }
