@@ -15,7 +15,7 @@ use testkit::{
 };
 
 use crate::{
-    bench_config, bench_credd, say,
+    bench_config, bench_credd, bench_vault, say,
     steps::{Steps, cargo, root, run},
 };
 
@@ -45,6 +45,18 @@ enum What {
         #[arg(long, default_value_t = 100)]
         stores: usize,
     },
+    /// Tokens from Vault, beside htgettoken and beside the server's CPU time for a login
+    Vault {
+        /// Services, at most the 50 bulk robots
+        #[arg(long, default_value_t = 50)]
+        services: usize,
+        /// Logins at each number of them at once
+        #[arg(long, default_value_t = 1000)]
+        logins: usize,
+        /// Turns of mtk and htgettoken, cold and warm
+        #[arg(long, default_value_t = 5)]
+        turns: usize,
+    },
 }
 
 pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
@@ -52,6 +64,11 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
         What::Run { runs } => runs,
         What::Config { services } => return bench_config::bench(services),
         What::Credd { stores } => return bench_credd::bench(stores),
+        What::Vault {
+            services,
+            logins,
+            turns,
+        } => return bench_vault::bench(services, logins, turns),
     };
     let mut steps = Steps::default();
     steps.step("prerequisites", || {
@@ -222,7 +239,7 @@ impl Figures {
     }
 }
 
-fn to_f64(n: u64) -> f64 {
+pub(crate) fn to_f64(n: u64) -> f64 {
     u32::try_from(n).map_or(f64::INFINITY, f64::from)
 }
 
@@ -231,7 +248,7 @@ fn median(figures: &[f64]) -> f64 {
 }
 
 /// The figure at this part of the sorted list; not a number if there is none.
-fn quantile(figures: &[f64], part: f64) -> f64 {
+pub(crate) fn quantile(figures: &[f64], part: f64) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().saturating_sub(1);
