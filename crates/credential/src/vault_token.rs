@@ -17,7 +17,32 @@ pub trait VaultToken: Send + Sync {
 
 /// A Vault token as a login grants it (28 d in practice): memory and the credd's wire only.
 ///
-/// There is no way from here to a file; [`NodeToken`] is another type.
+/// There is no way from here to a file; [`NodeToken`] is another type. What writes files takes bytes or node tokens, and a
+/// long token is neither:
+///
+/// ```compile_fail,E0277
+/// # let token = credential::LongToken::new("s.x".to_owned())?;
+/// std::fs::write("/tmp/vt_u1000", token)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// ```compile_fail,E0308
+/// # let token = credential::LongToken::new("s.x".to_owned())?;
+/// let token: credential::NodeToken = token;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Nor does it become text or JSON by the way:
+///
+/// ```compile_fail,E0277
+/// # let token = credential::LongToken::new("s.x".to_owned())?;
+/// println!("{token}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// ```compile_fail,E0277
+/// # let token = credential::LongToken::new("s.x".to_owned())?;
+/// serde_json::to_string(&token)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct LongToken(SecretString);
 

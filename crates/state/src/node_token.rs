@@ -36,6 +36,20 @@ impl State {
     /// Keeps the node token of a service, in place of the one before. Do this before it is recorded: a token without
     /// its record is made anew, a record without its token is noticed.
     ///
+    /// ```no_run
+    /// # fn keep(state: &state::State, service: &state::ServiceKey, token: &credential::NodeToken) -> Result<(), state::Error> {
+    /// state.save_node_token(service, token)
+    /// # }
+    /// ```
+    ///
+    /// A token that lives longer than 1 000 000 s is of another type and has no way here:
+    ///
+    /// ```compile_fail,E0308
+    /// # fn keep(state: &state::State, service: &state::ServiceKey, token: &credential::LongToken) -> Result<(), state::Error> {
+    /// state.save_node_token(service, token)
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error`]; the token before is still there then.
     pub fn save_node_token(&self, service: &ServiceKey, token: &NodeToken) -> Result<(), Error> {
