@@ -52,10 +52,14 @@ fn everything_is_taken_back_everywhere_and_again_finds_nothing() {
     let (long, _) = top_token("ap1", "novapro", "nova_production");
     let (_, url) = top_token("ap1", "novapro", "nova_production");
     let token = operator_token(&operator, 0o600);
+    // a handle, as a job with scopes of its own leaves it
+    let handle = bed().oauth_file("ap2", "novapro", "nova_production_read.top");
+    std::fs::write(&handle, format!("{{\"vault_url\": \"{url}\"}}")).unwrap();
     let (done, code) = revoke(&operator, &["--everywhere", "--operator-token-file", &token]);
     assert_eq!(code, Some(0), "{done:#}");
     assert_eq!(ended(&done, "refresh-token"), ["done"]);
-    assert_eq!(ended(&done, "credential"), ["done"; 3]);
+    assert_eq!(ended(&done, "credential"), ["done"; 4]);
+    assert!(!handle.exists());
     assert_eq!(ended(&done, "node-token"), ["done"]);
     assert_eq!(ended(&done, "file"), ["done"; 9]);
     assert_eq!(ended(&done, "long-token"), ["done"]);

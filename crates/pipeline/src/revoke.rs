@@ -4,6 +4,8 @@
 //! on nodes. Last the long tokens, which only an operator of Vault may revoke. Each step is tried whatever became of the
 //! one before, and what is gone already is fine: the whole is safe to repeat.
 
+mod credds;
+
 use std::collections::BTreeSet;
 
 use config::{Service, Site};
@@ -111,6 +113,8 @@ struct Case<'a> {
     world: &'a World,
     service: &'a Service,
     key: ServiceKey,
+    /// What the account's other services are called at the credds.
+    others: Vec<String>,
 }
 
 /// Takes back what the robot of `service` was given: at Vault, and `everywhere` also at credds and on nodes. `told`
@@ -138,6 +142,12 @@ pub async fn revoke(
         world: &world,
         service,
         key: service_key(service),
+        others: site
+            .services
+            .iter()
+            .filter(|other| other.account == service.account && other.name != service.name)
+            .map(|other| other.name.to_string())
+            .collect(),
     };
     let ticket = world.tickets.of(service).await;
     let mut steps = Vec::new();
@@ -216,74 +226,6 @@ impl Case<'_> {
                 ));
                 step
             }
-        }
-    }
-
-    async fn credds(&self, ticket: Result<&Ticket, &Failure>, mut known: BTreeSet<String>) -> Vec<Step> {
-        let ticket = match ticket {
-            Ok(ticket) => ticket,
-            Err(failure) => return vec![Step::failed(Taken::Credential, "all credds", failure)],
-        };
-        let found = match self.world.credds.of(self.service).await {
-            Ok(found) => found,
-            Err(failure) => return vec![Step::failed(Taken::Credential, "all credds", &failure)],
-        };
-        let mut steps = Vec::new();
-        let mut addresses = Vec::new();
-        for credd in found {
-            match credd {
-                Ok(address) => {
-                    known.remove(address.name());
-                    addresses.push(address);
-                }
-                Err((name, failure)) => {
-                    known.remove(&name);
-                    steps.push(Step::failed(Taken::Credential, name, &failure));
-                }
-            }
-        }
-        steps.extend(join_all(addresses.iter().map(|address| self.credd(address, ticket))).await);
-        steps.extend(known.into_iter().map(|name| {
-            let text = "no collector knows this credd any more; what was stored there stays until it ends";
-            Step::new(Taken::Credential, name, Ended::Failed, text)
-        }));
-        steps
-    }
-
-    async fn credd(&self, address: &credd_client::CreddAddress, ticket: &Ticket) -> Step {
-        let (account, name) = (&self.service.account, self.service.name.to_string());
-        let credd = self.world.credd(address, self.service, ticket);
-        let place = format!("{} {name}", address.name());
-        let done = async {
-            let before = credd.query(account, &name, None).await?;
-            credd.delete(account, &name, None).await?;
-            let after = credd.query(account, &name, None).await?;
-            Ok::<_, credd_client::Error>((before.top.is_some(), after.top.is_some()))
-        };
-        let (was_there, is_there) = match done.await {
-            Ok(seen) => seen,
-            Err(e) => {
-                let failure = Failure::at_credd(Stage::Revoke, address.name(), &e);
-                return Step::failed(Taken::Credential, place, &failure);
-            }
-        };
-        if is_there {
-            return Step::new(
-                Taken::Credential,
-                place,
-                Ended::Failed,
-                "deleted, and it is there again",
-            );
-        }
-        let forgotten = self
-            .world
-            .state
-            .forget_store(&self.key, address.name(), &name)
-            .await;
-        self.world.remember(forgotten);
-        match was_there {
-            true => Step::new(Taken::Credential, place, Ended::Done, "deleted"),
-            false => Step::new(Taken::Credential, place, Ended::Nothing, "there was none"),
         }
     }
 
