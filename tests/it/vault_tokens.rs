@@ -5,10 +5,14 @@ use std::sync::Arc;
 use credential::{BearerToken, Principal, Profile};
 use jiff::Timestamp;
 use kerberos::{Gss, Keytab, Mech, Target};
-use testkit::site::{self, VAULT};
+use serde_json::json;
+use testkit::site::{self, ACCESS_POINTS, VAULT};
 use vault_client::{Client, Error, Login, Options, Restriction, SecretPath};
 
-use crate::bed::bed;
+use crate::{
+    bed::{bed, top_token},
+    mtk::Operator,
+};
 
 /// A robot, logged in.
 struct Robot {
@@ -128,4 +132,42 @@ fn the_issuers_own_keys_vouch_for_its_tokens() {
         assert!(vault_client::issuer_keys(&vault, &robot.tls).await.is_err());
         robot.client.revoke_self(&robot.login.token).await.unwrap();
     });
+}
+
+#[test]
+fn each_credd_may_have_a_tree_of_its_own() {
+    let operator = Operator::changed(
+        "vaultServer:",
+        "mtk: {vault: {tokenPerCredd: true}}\nvaultServer:",
+    );
+    let args = ["refresh", "--service", "nova_production", "--output", "json"];
+    let tokens = || ACCESS_POINTS.map(|ap| top_token(ap.server, "novapro", "nova_production").0);
+    let report = operator.report(&args);
+    report.all(&["done"]);
+    // a login and its proof for each, and one node token
+    assert_eq!(report.traffic("vault_requests"), 2 * 3 + 1);
+    let [first, second, third] = tokens();
+    assert!(first != second && second != third && first != third);
+    assert_eq!(bed().alias_of(&second), "novapro/managedtokens/mtk.mtk.test");
+
+    let idle = operator.report(&args);
+    idle.all(&["fresh"]);
+    assert_eq!(idle.traffic("vault_requests"), 0);
+
+    // what is lost at one is made anew for that one
+    for kind in ["top", "use"] {
+        let file = format!("nova_production.{kind}");
+        let _absent = std::fs::remove_file(bed().oauth_file("ap2", "novapro", &file));
+    }
+    let mended = operator.report(&args);
+    mended.all(&["done", "fresh"]);
+    assert_eq!(mended.traffic("vault_requests"), 2);
+    let [same, new, also_same] = tokens();
+    assert!(same == first && also_same == third && new != second);
+
+    // the end of one is nobody else's
+    bed()
+        .vault("POST", "/v1/auth/token/revoke", Some(json!({"token": new})))
+        .unwrap();
+    assert!(bed().is_alive(&first) && bed().is_alive(&third) && !bed().is_alive(&new));
 }

@@ -18,8 +18,10 @@ pub(crate) const BEARER_TOKEN_FILE: &str = "BEARER_TOKEN_FILE";
 /// Where a session's own files are; a bearer token among them.
 pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
+/// The state directory, as `--state-dir`: there the budget of Vault requests lies, also for commands without a state.
+pub(crate) const STATE_DIR: &str = "MTK_STATE_DIR";
+
 /// Below it htgettoken keeps credkeys.
 pub(crate) const HOME: &str = "HOME";
 
-// Those that the Go service reads as well are listed where they are understood: `config::Env`. `MTK_STATE_DIR` is an
-// option of the command line (args.rs).
+// Those that the Go service reads as well are listed where they are understood: `config::Env`.

@@ -41,6 +41,19 @@ pub(crate) fn state_dir(cli: &Cli, site: &Site) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(config::DEFAULT_STATE_DIRECTORY))
 }
 
+/// Where requests to Vault are counted for a command that needs no configuration: where the services of this host count,
+/// if we may write there, else among the commands of this person. `None` if there is no such place.
+pub(crate) fn budget_dir() -> Option<PathBuf> {
+    use rustix::fs::{Access, access};
+    let services = std::env::var_os(crate::env::STATE_DIR)
+        .map_or_else(|| PathBuf::from(config::DEFAULT_STATE_DIRECTORY), PathBuf::from);
+    let person = std::env::var_os(crate::env::XDG_RUNTIME_DIR).map(PathBuf::from);
+    [Some(services), person]
+        .into_iter()
+        .flatten()
+        .find(|dir| dir.is_dir() && access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok())
+}
+
 /// Prints a value as the one JSON document of a command.
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<String, Problem> {
     serde_json::to_string_pretty(value)

@@ -243,6 +243,7 @@ fn our_own_keys_do_what_they_say() {
         site.vault.certificate_name.as_deref(),
         Some("vault-1.example.org")
     );
+    assert!(site.vault.token_per_credd);
     let s = service(&loaded, "dune_production");
     assert_eq!(s.ssh.transport, Transport::Russh);
     assert_eq!(s.ssh.known_hosts, [PathBuf::from("/etc/mtk/known_hosts")]);

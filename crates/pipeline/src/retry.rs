@@ -48,11 +48,30 @@ impl Budget {
 ///
 /// # Errors
 /// The last failure, with the number of tries.
-pub(crate) async fn retry<T, F, Fut>(budget: Budget, stop: &Stop, mut step: F) -> Result<T, Failure>
+pub(crate) async fn retry<T, F, Fut>(budget: Budget, stop: &Stop, step: F) -> Result<T, Failure>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, Failure>>,
 {
+    retry_beside(budget, stop, || Duration::ZERO, step).await
+}
+
+/// The same where a step may wait for its turn: `waited` says for how long it has done so in all, and none of that counts
+/// in the budget's total. Somebody who waited out a block of five minutes has not tried for five minutes.
+///
+/// # Errors
+/// The last failure, with the number of tries.
+pub(crate) async fn retry_beside<T, F, Fut>(
+    budget: Budget,
+    stop: &Stop,
+    waited: impl Fn() -> Duration,
+    mut step: F,
+) -> Result<T, Failure>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, Failure>>,
+{
+    let waited_before = waited();
     let began = tokio::time::Instant::now();
     let mut pauses = ExponentialBuilder::default()
         .with_min_delay(budget.pause)
@@ -70,7 +89,8 @@ where
         let Some(pause) = pauses.next().filter(|_| failure.retryable && !stop.asked()) else {
             return Err(failure);
         };
-        if began.elapsed() + pause > budget.total {
+        let idle = waited().saturating_sub(waited_before);
+        if began.elapsed().saturating_sub(idle) + pause > budget.total {
             return Err(failure);
         }
         tracing::debug!(peer = %failure.peer, stage = ?failure.stage, attempts, ?pause, "trying again");
@@ -146,6 +166,37 @@ mod tests {
         let out = retry(budget, &stop, || async { Err::<(), _>(failure(true)) }).await;
         assert!(out.unwrap_err().attempts < 10);
         assert!(began.elapsed() <= Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_a_turn_is_no_trying() {
+        let (_keep, stop) = stop::pair();
+        let block = Duration::from_secs(300);
+        let waited = Cell::new(Duration::from_secs(1000));
+        let calls = Cell::new(0);
+        let out = retry_beside(
+            Budget::default(),
+            &stop,
+            || waited.get(),
+            || {
+                calls.set(calls.get() + 1);
+                let (n, waited) = (calls.get(), &waited);
+                async move {
+                    tokio::time::sleep(block).await;
+                    waited.set(waited.get() + block);
+                    if n < 3 { Err(failure(true)) } else { Ok(n) }
+                }
+            },
+        )
+        .await;
+        assert_eq!(out, Ok(3));
+        // without such an account, the same is too long for a second try
+        let out = retry(Budget::default(), &stop, || async {
+            tokio::time::sleep(block).await;
+            Err::<(), _>(failure(true))
+        })
+        .await;
+        assert_eq!(out.unwrap_err().attempts, 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,13 +1,12 @@
 //! One robot's own way through Vault, a step at a time, for those who look at each step: onboarding, the doctor, revocation.
 
 use config::Service;
-use jiff::Timestamp;
 use kerberos::Ticket;
 use vault_client::{Bearer, Client, Login, SecretPath};
 
 use crate::{
     failure::{Failure, Stage},
-    run::{PROOF_SECONDS, World, ap_req, secret_path},
+    run::{PROOF_SECONDS, World, log_in, secret_path},
 };
 
 /// A service's robot at its Vault server.
@@ -33,13 +32,7 @@ impl<'a> Robot<'a> {
 
     /// Logs in once.
     pub(crate) async fn log_in(&self, ticket: &Ticket) -> Result<Login, Failure> {
-        let principal = &self.service.principal;
-        let ap_req = ap_req(self.world, self.service, &self.vault, ticket).await?;
-        let (issuer, role) = (self.service.name.issuer(), self.service.name.role());
-        self.vault
-            .login_kerberos(issuer, role, &ap_req, principal, Timestamp::now())
-            .await
-            .map_err(|e| self.failed(Stage::Login, &e))
+        log_in(self.world, self.service, &self.vault, ticket).await
     }
 
     /// Reads the bearer token with a login.

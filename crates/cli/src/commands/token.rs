@@ -63,7 +63,8 @@ impl Server {
             ..tls::Trust::default()
         };
         let server = self.vaultserver.parse()?;
-        let options = vault_client::Options::new(server, tls::client_config(&trust)?);
+        let mut options = vault_client::Options::new(server, tls::client_config(&trust)?);
+        options.shared_budget = crate::site::budget_dir();
         Ok(vault_client::Client::new(options)?)
     }
 }

@@ -117,6 +117,12 @@ const VAULT: &[Key] = &[
         Form::Choice(&["off", "present", "required"]),
         "what is done with revocation lists in caDir (off)",
     ),
+    key(
+        "tokenPerCredd",
+        Used,
+        Form::Truth,
+        "a login for each credd of a service, where one for all would do (false)",
+    ),
     section(
         "quota",
         &[

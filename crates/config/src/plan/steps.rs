@@ -178,9 +178,11 @@ impl<'t> Plan<'_, 't> {
                 _ => Err("off, present or required is wanted".to_owned()),
             })
             .unwrap_or_default();
+        let token_per_credd = self.value(&section, "tokenPerCredd", section::boolean);
         Vault {
             crl,
             quota,
+            token_per_credd: token_per_credd.unwrap_or_default(),
             ca_file: self.path(&section, "caFile"),
             ca_dir: self.path(&section, "caDir"),
             alias: self.text(&section, "alias"),

@@ -91,6 +91,8 @@ pub struct Vault {
     pub crl: Crl,
     /// How many requests Vault takes from this host.
     pub quota: VaultQuota,
+    /// Whether each credd of a service gets a login of its own, where one for all would do.
+    pub token_per_credd: bool,
 }
 
 /// What is done with revocation lists.

@@ -57,11 +57,12 @@ pub(crate) fn key(service: &Service) -> ServiceKey {
 impl Known {
     /// When the first of what the service has ends; `None` if it has nothing or lacks something. Whoever has least
     /// time left goes first where Vault lets only so many requests through.
-    pub(crate) fn first_end(&self, wants_node_token: bool) -> Option<Timestamp> {
+    pub(crate) fn first_end(&self, wants_stores: bool, wants_node_token: bool) -> Option<Timestamp> {
         let credds = self.stores.values().map(|s| s.expires).min();
         match (credds, self.node_token.as_ref().map(Kept::until)) {
             (Some(credds), Some(nodes)) => Some(credds.min(nodes)),
             (Some(credds), None) if !wants_node_token => Some(credds),
+            (None, Some(nodes)) if !wants_stores => Some(nodes),
             _ => None,
         }
     }

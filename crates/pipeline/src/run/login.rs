@@ -1,6 +1,7 @@
 //! The login of one service: its own ticket, its long token, the proof that it reads bearer tokens.
 
 use std::{
+    future::Future,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use vault_client::SecretPath;
 use super::{World, known::Kept, tickets::silent_kdc};
 use crate::{
     failure::{Failure, Stage},
-    retry::retry,
+    retry::retry_beside,
 };
 
 /// Lower than any bearer token's life: the proof asks for a token, not for a new one.
@@ -72,22 +73,25 @@ impl<'a> Logins<'a> {
         self.once.get_or_init(|| self.make(ticket)).await.clone()
     }
 
+    /// The login, if one was asked for and has ended in any way.
+    pub(crate) fn made(&self) -> Option<Result<Arc<Proven>, Failure>> {
+        self.once.get().cloned()
+    }
+
     async fn make(&self, ticket: &Ticket) -> Result<Arc<Proven>, Failure> {
         let vault = self.vault()?;
         let server = self.service.vault_server.clone();
         let path = secret_path(self.service)?;
-        let login = retry(self.world.login_budget, &self.world.stop, || {
-            self.attempt(ticket, &vault)
-        })
-        .await?;
+        let login = self.trying(&vault, || self.attempt(ticket, &vault)).await?;
         let url = vault.bearer_url(&path);
-        let proof = retry(self.world.login_budget, &self.world.stop, || async {
-            vault
-                .bearer(&login.token, &path, PROOF_SECONDS)
-                .await
-                .map_err(|e| Failure::new(Stage::Proof, server.clone(), &e, e.retryable()))
-        })
-        .await;
+        let proof = self
+            .trying(&vault, || async {
+                vault
+                    .bearer(&login.token, &path, PROOF_SECONDS)
+                    .await
+                    .map_err(|e| Failure::new(Stage::Proof, server.clone(), &e, e.retryable()))
+            })
+            .await;
         if let Err(failure) = proof {
             // Nobody holds it and nobody will: it must not lie about unheld for its 28 days.
             if let Err(error) = vault.revoke_self(&login.token).await {
@@ -105,45 +109,25 @@ impl<'a> Logins<'a> {
         Ok(Arc::new(Proven { login, url }))
     }
 
-    /// A login that meets a block is made anew when the block is over; twice is enough to see that waiting helps.
+    /// Tries within the budget of a login; waiting for a turn at Vault is no trying.
+    async fn trying<T, Fut>(
+        &self,
+        vault: &vault_client::Client,
+        step: impl FnMut() -> Fut,
+    ) -> Result<T, Failure>
+    where
+        Fut: Future<Output = Result<T, Failure>>,
+    {
+        let world = self.world;
+        retry_beside(world.login_budget, &world.stop, || vault.waited(), step).await
+    }
+
     async fn attempt(
         &self,
         ticket: &Ticket,
         vault: &vault_client::Client,
     ) -> Result<vault_client::Login, Failure> {
-        let mut blocks = 0;
-        loop {
-            let failed = |e: &vault_client::Error| {
-                let server = self.service.vault_server.clone();
-                Failure::new(Stage::Login, server, e, e.retryable())
-            };
-            // before the AP-REQ, which is good for 5 minutes only
-            let turn = vault.turn().await.map_err(|e| failed(&e))?;
-            match self.log_in(ticket, vault, turn).await? {
-                Err(vault_client::Error::RateLimited { .. }) if blocks < 2 => blocks += 1,
-                other => return other.map_err(|e| failed(&e)),
-            }
-        }
-    }
-
-    /// Each try has a new AP-REQ: Vault remembers those it has seen (vault.md 2.2).
-    async fn log_in(
-        &self,
-        ticket: &Ticket,
-        vault: &vault_client::Client,
-        turn: vault_client::Turn,
-    ) -> Result<Result<vault_client::Login, vault_client::Error>, Failure> {
-        let ap_req = ap_req(self.world, self.service, vault, ticket).await?;
-        let name = &self.service.name;
-        let login = vault.login_kerberos_in(
-            turn,
-            name.issuer(),
-            name.role(),
-            &ap_req,
-            &self.service.principal,
-            Timestamp::now(),
-        );
-        Ok(login.await)
+        log_in(self.world, self.service, vault, ticket).await
     }
 
     /// The node token S below the login, remembered in the state.
@@ -151,16 +135,17 @@ impl<'a> Logins<'a> {
         let vault = self.vault()?;
         let ttl =
             SignedDuration::try_from(self.world.node_token_life).unwrap_or(SignedDuration::from_hours(168));
-        let child = retry(self.world.login_budget, &self.world.stop, || async {
-            vault
-                .create_child(&proven.login.token, proven.login.lifetime, ttl, Timestamp::now())
-                .await
-                .map_err(|e| {
-                    let server = self.service.vault_server.clone();
-                    Failure::new(Stage::Child, server, &e, e.retryable())
-                })
-        })
-        .await?;
+        let child = self
+            .trying(&vault, || async {
+                vault
+                    .create_child(&proven.login.token, proven.login.lifetime, ttl, Timestamp::now())
+                    .await
+                    .map_err(|e| {
+                        let server = self.service.vault_server.clone();
+                        Failure::new(Stage::Child, server, &e, e.retryable())
+                    })
+            })
+            .await?;
         self.world
             .state
             .save_node_token(&self.key, &child.token)
@@ -195,8 +180,39 @@ impl<'a> Logins<'a> {
     }
 }
 
+/// One login of the service's robot. One that meets a block is made anew when the block is over; twice is enough to see
+/// that waiting helps. Each has a new AP-REQ: Vault remembers those it has seen (vault.md 2.2).
+pub(crate) async fn log_in(
+    world: &World,
+    service: &Service,
+    vault: &vault_client::Client,
+    ticket: &Ticket,
+) -> Result<vault_client::Login, Failure> {
+    let failed =
+        |e: &vault_client::Error| Failure::new(Stage::Login, service.vault_server.clone(), e, e.retryable());
+    let name = &service.name;
+    let mut blocks = 0;
+    loop {
+        // before the AP-REQ, which is good for 5 minutes only
+        let turn = vault.turn().await.map_err(|e| failed(&e))?;
+        let ap_req = ap_req(world, service, vault, ticket).await?;
+        let login = vault.login_kerberos_in(
+            turn,
+            name.issuer(),
+            name.role(),
+            &ap_req,
+            &service.principal,
+            Timestamp::now(),
+        );
+        match login.await {
+            Err(vault_client::Error::RateLimited { .. }) if blocks < 2 => blocks += 1,
+            other => return other.map_err(|e| failed(&e)),
+        }
+    }
+}
+
 /// A fresh AP-REQ of the service's robot for Vault.
-pub(crate) async fn ap_req(
+async fn ap_req(
     world: &World,
     service: &Service,
     vault: &vault_client::Client,

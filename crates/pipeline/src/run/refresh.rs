@@ -3,6 +3,9 @@
 //! Each credd is a task of its own. It asks what is there, and if something is due it asks for the login, which is
 //! made once. A login that was made for one credd is stored in all that answer (it costs no Vault request); a credd
 //! that hangs keeps nobody waiting.
+//!
+//! With `mtk.vault.tokenPerCredd` each credd has a login of its own, made when that credd is due: what is revoked or
+//! stolen at one says nothing about the others. The node token is then below the first credd's.
 
 use std::sync::{
     Arc,
@@ -33,7 +36,7 @@ use crate::{
 
 /// Whether this run logs the service in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Decision {
+pub(super) enum Decision {
     /// Some credds have not answered yet.
     Open,
     /// Yes, and why.
@@ -47,18 +50,27 @@ enum Decision {
 pub(crate) type Post<'a> = &'a (dyn Fn(Result<Kept, Failure>) + Send + Sync);
 
 /// One service in this half.
-struct Half<'a> {
-    world: &'a World,
-    index: usize,
-    service: &'a Service,
+pub(super) struct Half<'a> {
+    pub(super) world: &'a World,
+    pub(super) index: usize,
+    pub(super) service: &'a Service,
     known: &'a Known,
-    logins: Logins<'a>,
+    /// One for all credds, or one for each in their order.
+    pub(super) logins: Vec<OneLogin<'a>>,
+    /// Whether there is one for each.
+    apart: bool,
+    /// Why a new node token is due, if it is.
+    pub(super) node_reason: Option<Reason>,
     decision: watch::Sender<Decision>,
     /// Credds that have not said yet whether something is due.
     asking: AtomicUsize,
-    /// Credds that took the new token.
+    pub(super) post: Post<'a>,
+}
+
+/// A login, and how many credds took its token.
+pub(super) struct OneLogin<'a> {
+    pub(super) login: Logins<'a>,
     took: AtomicUsize,
-    post: Post<'a>,
 }
 
 /// Brings the credds of one service up to date, and makes the node token where one is due.
@@ -99,20 +111,32 @@ pub(crate) async fn refresh(
         None if found.is_empty() => Decision::Nothing,
         None => Decision::Open,
     };
+    let apart = world.token_per_credd && found.len() > 1;
+    let first_end = known.first_end(service.store, wants_node_token);
+    let logins = (0..if apart { found.len() } else { 1 }).map(|_| OneLogin {
+        login: Logins::new(world, service, key.clone(), first_end),
+        took: AtomicUsize::new(0),
+    });
     let half = Half {
         world,
         index,
         service,
         known,
-        logins: Logins::new(world, service, key, known.first_end(wants_node_token)),
+        logins: logins.collect(),
+        apart,
+        node_reason,
         decision: watch::channel(start).0,
         asking: AtomicUsize::new(found.len()),
-        took: AtomicUsize::new(0),
         post,
     };
-    let stores = join_all(found.iter().map(|f| half.credd(f, &ticket)));
-    let (_, has_child) = tokio::join!(stores, half.node_token(wants_node_token, &ticket));
-    half.after(has_child, &ticket).await;
+    let stores = join_all(found.iter().enumerate().map(|(n, f)| half.credd(n, f, &ticket)));
+    if apart {
+        let (_, node_token) = tokio::join!(stores, half.node_token_apart(&ticket));
+        half.login_edge(node_token).await;
+    } else {
+        let (_, has_child) = tokio::join!(stores, half.node_token(wants_node_token, &ticket));
+        half.after(0, has_child).await;
+    }
 }
 
 /// The short way of `--no-verify`: everything that the state knows of is fresh.
@@ -174,7 +198,7 @@ pub(crate) fn store_target(service: &Service, credd: &str) -> Target {
 
 impl Half<'_> {
     /// One credd's edge, from the question what it holds to the new token in it.
-    async fn credd(&self, found: &Found, ticket: &Result<Ticket, Failure>) {
+    async fn credd(&self, n: usize, found: &Found, ticket: &Result<Ticket, Failure>) {
         let name = credds::name(found);
         let target = store_target(self.service, name);
         let known = self.known.stores.get(name);
@@ -198,6 +222,9 @@ impl Half<'_> {
             // without a ticket nothing could have been asked
             (Ok(_), Err(_)) => return,
         };
+        // the first one's login is made for the nodes anyway, and is not to lie about unheld
+        let for_nodes = self.node_reason.as_ref().filter(|_| self.apart && n == 0);
+        let due = due.or_else(|| for_nodes.cloned());
         if due.is_none() {
             self.world.ledger.end(
                 self.index,
@@ -205,18 +232,24 @@ impl Half<'_> {
                 Ending::new(Outcome::Fresh).until(expires),
             );
         }
-        let Decision::Login(why) = self.decided().await else {
-            return;
+        let reason = match (due, self.apart) {
+            (Some(due), true) => due.to_string(),
+            (None, true) => return,
+            (due, false) => {
+                let Decision::Login(why) = self.decided().await else {
+                    return;
+                };
+                due.map_or(why, |d| d.to_string())
+            }
         };
         if self.world.stop.asked() {
             return;
         }
-        let reason = due.map_or(why, |d| d.to_string());
         if self.world.request.dry_run {
             let ending = Ending::new(Outcome::Due).because(Some(reason)).until(expires);
             return self.world.ledger.end(self.index, target, ending);
         }
-        let ending = match self.store(&credd, name, ticket).await {
+        let ending = match self.store(n, &credd, name, ticket).await {
             Ok(until) => Ending::new(Outcome::Done)
                 .because(Some(reason))
                 .until(Some(until)),
@@ -261,7 +294,7 @@ impl Half<'_> {
         });
     }
 
-    async fn decided(&self) -> Decision {
+    pub(super) async fn decided(&self) -> Decision {
         let mut decision = self.decision.subscribe();
         match decision.wait_for(|d| *d != Decision::Open).await {
             Ok(decided) => decided.clone(),
@@ -269,9 +302,28 @@ impl Half<'_> {
         }
     }
 
+    /// The login of the credd that was found as the nth.
+    fn login(&self, n: usize) -> Option<&OneLogin<'_>> {
+        self.logins.get(if self.apart { n } else { 0 })
+    }
+
     /// Hands the long token over; when it ends is the answer.
-    async fn store(&self, credd: &Credd, name: &str, ticket: &Ticket) -> Result<Timestamp, Failure> {
-        let proven = self.logins.get(ticket).await?;
+    async fn store(
+        &self,
+        n: usize,
+        credd: &Credd,
+        name: &str,
+        ticket: &Ticket,
+    ) -> Result<Timestamp, Failure> {
+        let Some(one) = self.login(n) else {
+            return Err(Failure::text(
+                Stage::Login,
+                "no-login",
+                name,
+                "no login is planned for this credd",
+            ));
+        };
+        let proven = one.login.get(ticket).await?;
         let service = self.service.name.to_string();
         let json = credd_client::vault_credential(&proven.login.token, &proven.url);
         let stored = retry(self.world.store_budget, &self.world.stop, || async {
@@ -282,7 +334,7 @@ impl Half<'_> {
                 .map_err(|e| Failure::at_credd(Stage::Store, name, &e))
         })
         .await?;
-        self.took.fetch_add(1, Ordering::AcqRel);
+        one.took.fetch_add(1, Ordering::AcqRel);
         self.world.stores.fetch_add(1, Ordering::Relaxed);
         let expires = proven.login.lifetime.until();
         let record = state::Store {
@@ -318,16 +370,7 @@ impl Half<'_> {
         if self.world.stop.asked() {
             return false;
         }
-        let made = async {
-            let proven = self.logins.get(ticket.as_ref().map_err(Clone::clone)?).await?;
-            let token = if wanted {
-                Some(self.logins.child(&proven).await?)
-            } else {
-                None
-            };
-            Ok::<_, Failure>((proven.login.lifetime.until(), token))
-        };
-        match made.await {
+        match self.first_login(wanted, ticket).await {
             Ok((until, token)) => {
                 let ending = Ending::new(Outcome::Done).because(Some(why)).until(Some(until));
                 self.world.ledger.end(self.index, target, ending);
@@ -347,7 +390,7 @@ impl Half<'_> {
     }
 
     /// No new node token: the one there was is still good for the nodes, if it lives.
-    fn post_kept(&self, failure: Failure) {
+    pub(super) fn post_kept(&self, failure: Failure) {
         let alive = |t: &&Kept| t.until() > Timestamp::now();
         match self.known.node_token.as_ref().filter(alive) {
             Some(token) => (self.post)(Ok(token.clone())),
@@ -355,16 +398,34 @@ impl Half<'_> {
         }
     }
 
+    /// The first login, and below it a node token if one is wanted.
+    pub(super) async fn first_login(
+        &self,
+        wanted: bool,
+        ticket: &Result<Ticket, Failure>,
+    ) -> Result<(Timestamp, Option<Kept>), Failure> {
+        let ticket = ticket.as_ref().map_err(Clone::clone)?;
+        let Some(first) = self.logins.first() else {
+            return Err(Failure::text(Stage::Login, "no-login", "", "no login is planned"));
+        };
+        let proven = first.login.get(ticket).await?;
+        let token = match wanted {
+            true => Some(first.login.child(&proven).await?),
+            false => None,
+        };
+        Ok((proven.login.lifetime.until(), token))
+    }
+
     /// A login that nobody took and that has no child is given back.
-    async fn after(&self, has_child: bool, ticket: &Result<Ticket, Failure>) {
-        let logged_in = matches!(*self.decision.borrow(), Decision::Login(_)) && !self.world.request.dry_run;
-        if !logged_in || has_child || self.took.load(Ordering::Acquire) > 0 || self.world.stop.asked() {
+    pub(super) async fn after(&self, n: usize, has_child: bool) {
+        let Some(one) = self.logins.get(n) else {
+            return;
+        };
+        if has_child || one.took.load(Ordering::Acquire) > 0 || self.world.stop.asked() {
             return;
         }
-        if let Ok(ticket) = ticket
-            && let Ok(proven) = self.logins.get(ticket).await
-        {
-            self.logins.give_back(&proven).await;
+        if let Some(Ok(proven)) = one.login.made() {
+            one.login.give_back(&proven).await;
         }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) node_token_life: Duration,
     pub(crate) ssh_limits: distribute::Limits,
     pub(crate) gate: distribute::Gate,
+    /// Whether each credd of a service has a login of its own.
+    pub(crate) token_per_credd: bool,
     pub(crate) stores: AtomicU64,
     pub(crate) files_written: AtomicU64,
     renew_before: Duration,
@@ -116,6 +118,7 @@ impl World {
             node_token_life: site.node_token_lifetime,
             ssh_limits,
             gate: distribute::Gate::new(site.limits.per_node, site.limits.node_concurrency),
+            token_per_credd: site.vault.token_per_credd,
             stores: AtomicU64::new(0),
             files_written: AtomicU64::new(0),
             renew_before: site.renew_before,
@@ -158,6 +161,13 @@ impl World {
         options.quota = quota(&self.vault.quota);
         options.shared_budget = Some(self.state.dir().to_owned());
         vault_client::Client::new(options).map_err(|e| failed(&e))
+    }
+
+    /// The longest that a Vault's quota has held everything back in this run.
+    pub(crate) fn held_back(&self) -> Duration {
+        let vaults = self.vaults.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = vaults.values().flatten().map(vault_client::Client::held_back);
+        held.max().unwrap_or_default()
     }
 
     pub(crate) fn vault_requests(&self) -> u64 {

@@ -70,7 +70,7 @@ fn a_dead_address_is_left_and_the_good_one_remembered() {
         knocked.load(Ordering::Relaxed) <= 2,
         "the dead one was tried again and again"
     );
-    assert!(counted(&counts)[0] >= 5);
+    assert!(counted(&counts).iter().sum::<usize>() >= 5);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn behind(status: u16, said: &'static str) {
         assert!(matches!(lost, Error::Interrupted { .. }), "{lost:?}");
         patient.lookup_self(&token()).await.unwrap();
     });
-    assert_eq!(counted(&counts)[1], 3, "asked until it knew");
+    assert_eq!(counted(&counts).last(), Some(&3), "asked until it knew");
 }
 
 #[test]
