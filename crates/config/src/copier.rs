@@ -34,6 +34,8 @@ pub(crate) struct Copier {
     pub(crate) mode: Option<u32>,
     /// Why a mode asked for is not used.
     pub(crate) bad: Option<String>,
+    /// Who is to own the files (`--chown=USER:GROUP`), as written.
+    pub(crate) owner: Option<(String, String)>,
     /// Words that mean nothing here.
     pub(crate) unsupported: Vec<String>,
 }
@@ -45,6 +47,17 @@ pub(crate) fn parse(text: &str) -> Result<Copier, &'static str> {
     let mut words = words.iter();
     let mut asked = Vec::new();
     while let Some(word) = words.next() {
+        let chown = word.strip_prefix("--chown");
+        let owner = match chown {
+            Some("") => words.next().map(String::as_str),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        if let Some(owner) = owner {
+            let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
+            out.owner = Some((user.to_owned(), group.to_owned()));
+            continue;
+        }
         match word.strip_prefix("--chmod") {
             Some("") => asked.extend(words.next().map(String::as_str)),
             Some(rest) if rest.starts_with('=') => asked.push(rest.trim_start_matches('=')),
@@ -179,6 +192,16 @@ mod tests {
             let c = parse(text).unwrap();
             assert!(c.mode.is_none() && c.bad.is_some(), "{text}: {c:?}");
         }
+    }
+
+    #[test]
+    fn an_owner_is_read() {
+        let owner = |text| parse(text).unwrap().owner;
+        let pair = |user: &str, group: &str| Some((user.to_owned(), group.to_owned()));
+        assert_eq!(owner("--chown=dunepro"), pair("dunepro", ""));
+        assert_eq!(owner("--chown 50001:9010"), pair("50001", "9010"));
+        assert_eq!(owner("--chown=:dune -p"), pair("", "dune"));
+        assert_eq!(owner("-p"), None);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl<'a, 't> RoleReader<'a, 't> {
         let schedd_constraint = self.constraint();
         let nodes = self.nodes();
         let role_file = self.role_file();
-        let file_mode = self.file_mode();
+        let file_mode = self.file_mode(account.as_deref().unwrap_or_default(), uid);
         let (ssh, ssh_by_node) = self.ssh(&nodes, account.as_deref().unwrap_or_default());
         let disable_notifications = self.truth("disableNotifications").unwrap_or_default();
         let marked = self.marked();

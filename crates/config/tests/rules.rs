@@ -457,3 +457,21 @@ fn an_account_of_two_experiments_is_a_warning() {
         )
     );
 }
+
+#[test]
+fn another_owner_of_the_files_is_an_error_and_the_account_is_not() {
+    for (owner, wrong) in [
+        ("dunepro", false),
+        ("5", false),
+        ("root", true),
+        ("dunepro:dune", true),
+        (":9010", true),
+    ] {
+        let loaded = load(&format!(
+            "fileCopierOptions: '--perms --chmod=u=r,go= --chown={owner}'\nexperiments: {{dune: {{roles: {{p: {{account: dunepro, \
+             desiredUIDOverride: 5}}}}}}}}"
+        ));
+        assert_eq!(loaded.has_errors(), wrong, "{owner}: {:#?}", loaded.findings);
+        assert_eq!(loaded.site.services[0].file_mode, 0o400, "{owner}");
+    }
+}

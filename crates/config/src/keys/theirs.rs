@@ -55,7 +55,7 @@ pub(crate) const TOP: &[Key] = &[
         "fileCopierOptions",
         Used,
         Form::Text,
-        "rsync's options: --chmod gives the mode of files on nodes, --chown their owner",
+        "rsync's options: --chmod gives the mode of files on nodes, --chown is for the account itself",
     ),
     key("sshOptions", Used, Form::Text, "options of ssh, as -o Name=value"),
     key("pingOptions", NotNeeded(NO_PING), Form::Text, "options of ping"),

@@ -90,7 +90,7 @@ impl<'t> RoleReader<'_, 't> {
         service.role_file = None;
     }
 
-    pub(super) fn file_mode(&mut self) -> u32 {
+    pub(super) fn file_mode(&mut self, account: &str, uid: Option<u32>) -> u32 {
         let Some((text, setting)) = self.text("fileCopierOptions") else {
             self.keep("fileMode", format!("{DEFAULT_MODE:04o}"), Origin::Default);
             return DEFAULT_MODE;
@@ -115,6 +115,21 @@ impl<'t> RoleReader<'_, 't> {
                 format!("{word} means nothing here: files go by SFTP, not rsync"),
                 "",
             );
+        }
+        if let Some((user, group)) = &copier.owner {
+            // whoever logs in owns what it writes; only root could give it away
+            let own = user.is_empty() || user == account || uid.is_some_and(|uid| *user == uid.to_string());
+            if !own || !group.is_empty() {
+                let message = format!(
+                    "the files belong to {account} and its group: another owner ({user}:{group}) is not supported"
+                );
+                self.report.error(
+                    at,
+                    &setting.path,
+                    message,
+                    "leave --chown out, or name the account alone",
+                );
+            }
         }
         if let Some(why) = copier.bad {
             let advice = format!("files are written with mode {DEFAULT_MODE:04o}");
