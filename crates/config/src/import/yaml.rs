@@ -166,7 +166,8 @@ impl Writer<'_> {
                 }
             }
             Value::List(items) => self.list(items, indent),
-            Value::Null => self.text.push('\n'),
+            // written out: behind an empty value the parser looks ahead through no more than so many comments
+            Value::Null => self.text.push_str(" null\n"),
             other => self.text.push_str(&format!(" {}\n", show(other))),
         }
     }
