@@ -87,6 +87,14 @@ pub enum Error {
         /// The library's words.
         text: String,
     },
+    /// A ccache holds no ticket that would do.
+    #[error("there is no Kerberos ticket in {ccache} ({text}): get one with kinit, or name another ccache")]
+    NoTicket {
+        /// Which ccache.
+        ccache: String,
+        /// The library's words.
+        text: String,
+    },
     /// The ticket is over.
     #[error("the ticket of {principal} has expired ({text}): a new one is needed")]
     TicketExpired {

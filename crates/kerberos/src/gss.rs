@@ -77,18 +77,21 @@ pub enum Mech {
     Spnego,
 }
 
-/// A principal's ticket, with its keys in a MEMORY ccache of its own. Clones share it; the last one wipes it.
+/// A principal's ticket. One made from a keytab has its keys in a MEMORY ccache of its own: clones share it, the last one
+/// wipes it. One that was there already ([`Gss::held`]) stays where it is.
 #[derive(Clone)]
 pub struct Ticket(pub(crate) Arc<TicketInner>);
 
 pub(crate) struct TicketInner {
     // dropped first: it has the ccache open
     pub(crate) cred: Option<Cred>,
-    ccache: CString,
+    /// Ours alone; a person's own ccache is none of our business when we are done.
+    ccache: Option<CString>,
     principal: Principal,
     remaining: Duration,
     // the library comes back to the keytab by its descriptor when a ticket nears its end: it must stay this file
-    _keytab: Arc<Held>,
+    _keytab: Option<Arc<Held>>,
+    /// Where the key or the ticket is from, for messages.
     pub(crate) keytab_path: PathBuf,
     pub(crate) kvno: u32,
     pub(crate) lane: Arc<Lane>,
@@ -97,7 +100,9 @@ pub(crate) struct TicketInner {
 impl Drop for TicketInner {
     fn drop(&mut self) {
         drop(self.cred.take());
-        sys::destroy_ccache(&self.ccache);
+        if let Some(ccache) = &self.ccache {
+            sys::destroy_ccache(ccache);
+        }
     }
 }
 
@@ -198,16 +203,88 @@ impl Gss {
             drop(unfinished);
             Ok(Ticket(Arc::new(TicketInner {
                 cred: Some(cred),
-                ccache,
+                ccache: Some(ccache),
                 principal,
                 remaining,
-                _keytab: held,
+                _keytab: Some(held),
                 keytab_path: path,
                 kvno,
                 lane: of_ticket,
             })))
         })
         .await
+    }
+}
+
+impl Gss {
+    /// The ticket a person has already: out of `ccache` (a name as in `KRB5CCNAME`, such as `FILE:/tmp/krb5cc_1000`) or,
+    /// without one, where the environment and krb5.conf say; of `principal`, if a collection holds tickets of several.
+    /// Nothing is written but the service tickets that the library adds to that ccache, as for every other program.
+    ///
+    /// # Errors
+    /// [`Error::NoTicket`] if there is none, [`Error::TicketExpired`], or what the library said.
+    ///
+    /// # Cancel safety
+    /// As for [`Gss::acquire`].
+    pub async fn held(&self, ccache: Option<&str>, principal: Option<&Principal>) -> Result<Ticket, Error> {
+        let wanted = principal.cloned();
+        let place = ccache.map_or_else(|| "the default ccache".to_owned(), str::to_owned);
+        let ccache = ccache.map(|name| cstring(name.to_owned(), name)).transpose()?;
+        // whose it is, and so which realm, is known only afterwards; reading a ccache asks no KDC
+        let lane = self.lane(principal.map_or("", Principal::realm));
+        let gss = self.clone();
+        lane.run(move || {
+            let text = wanted
+                .as_ref()
+                .map_or_else(|| "its owner".to_owned(), Principal::to_string);
+            let path = PathBuf::from(&place);
+            let call = Call {
+                doing: "reading a ccache",
+                principal: &text,
+                realm: wanted.as_ref().map_or("", Principal::realm),
+                keytab: &path,
+                kvno: 0,
+                target: "",
+                peer: false,
+            };
+            let none = |status| absent(decode(&status, call), &place);
+            let cred = sys::held(wanted.as_ref().map(|_| text.as_str()), ccache.as_deref()).map_err(none)?;
+            let remaining = cred.lifetime().map_err(none)?;
+            if remaining.is_zero() {
+                return Err(Error::TicketExpired {
+                    principal: text,
+                    text: "no time is left".to_owned(),
+                });
+            }
+            let name = cred.name().map_err(none)?.to_string();
+            let principal: Principal = name.parse().map_err(|_| Error::NoTicket {
+                ccache: place.clone(),
+                text: format!("it is of {name:?}, which is no principal we know how to name"),
+            })?;
+            let lane = gss.lane(principal.realm());
+            Ok(Ticket(Arc::new(TicketInner {
+                cred: Some(cred),
+                ccache: None,
+                principal,
+                remaining,
+                _keytab: None,
+                keytab_path: path,
+                kvno: 0,
+                lane,
+            })))
+        })
+        .await
+    }
+}
+
+/// What the library cannot classify about a ccache is that it holds nothing for us.
+fn absent(error: Error, ccache: &str) -> Error {
+    match error {
+        Error::Library { text, .. } => Error::NoTicket {
+            ccache: ccache.to_owned(),
+            text,
+        },
+        other => other,
     }
 }
 

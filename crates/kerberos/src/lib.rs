@@ -2,7 +2,7 @@
 //!
 //! A [`Keytab`] is judged on the open file before anything trusts it. [`Gss::acquire`] turns it into a [`Ticket`]
 //! whose keys lie in a MEMORY ccache of its own, wiped with the last clone; no default ccache, no environment and
-//! no file is touched. [`Gss::begin`] makes the first token for a service, [`Initiator`] goes on from there.
+//! no file is touched. [`Gss::held`] takes the ticket a person has already. [`Gss::begin`] makes the first token for a service, [`Initiator`] goes on from there.
 //!
 //! GSSAPI blocks and cannot be cancelled, so every call runs on threads of this crate: futures work under any
 //! runtime, and dropping one abandons the wait, not the thread. A realm whose KDC swallows calls is asked by one

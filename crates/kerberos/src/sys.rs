@@ -71,29 +71,44 @@ fn import(principal: &str) -> Result<RawName, Error> {
 /// An initiator credential for `principal`, its key from `keytab`, its tickets into `ccache` (both with their type
 /// prefix). May block for as long as the KDC is silent.
 pub(crate) fn acquire(principal: &str, keytab: &CStr, ccache: &CStr) -> Result<Cred, Error> {
-    let name = import(principal)?;
-    let mut elements = [
-        gss_key_value_element_desc {
-            key: c"client_keytab".as_ptr(),
-            value: keytab.as_ptr(),
-        },
-        gss_key_value_element_desc {
-            key: c"ccache".as_ptr(),
-            value: ccache.as_ptr(),
-        },
-    ];
+    from(
+        Some(principal),
+        &mut [element(c"client_keytab", keytab), element(c"ccache", ccache)],
+    )
+}
+
+/// An initiator credential out of a ccache that is there already: `ccache`, else the one the environment and
+/// krb5.conf name, of `principal` if one is given.
+pub(crate) fn held(principal: Option<&str>, ccache: Option<&CStr>) -> Result<Cred, Error> {
+    match ccache {
+        Some(ccache) => from(principal, &mut [element(c"ccache", ccache)]),
+        None => from(principal, &mut []),
+    }
+}
+
+fn element(key: &'static CStr, value: &CStr) -> gss_key_value_element_desc {
+    gss_key_value_element_desc {
+        key: key.as_ptr(),
+        value: value.as_ptr(),
+    }
+}
+
+/// Out of a store of these elements, whose texts the caller keeps for the length of the call.
+fn from(principal: Option<&str>, elements: &mut [gss_key_value_element_desc]) -> Result<Cred, Error> {
+    let name = principal.map(import).transpose()?;
     let store = gss_key_value_set_desc {
-        count: 2,
+        // two at the most
+        count: u32::try_from(elements.len()).unwrap_or_default(),
         elements: elements.as_mut_ptr(),
     };
     let mut minor = 0;
     let mut cred: gss_cred_id_t = ptr::null_mut();
-    // SAFETY: name and store outlive the call; the out parameters we do not want may be null; a null set of
-    // mechanisms means the default ones.
+    // SAFETY: name and store outlive the call; a null name means whoever the store is of; the out parameters we do not
+    // want may be null; a null set of mechanisms means the default ones.
     let major = unsafe {
         gss_acquire_cred_from(
             &raw mut minor,
-            name.0,
+            name.as_ref().map_or(ptr::null_mut(), |name| name.0),
             0,
             ptr::null_mut(),
             GSS_C_INITIATE.cast_signed(),
