@@ -84,6 +84,15 @@ impl LongToken {
         check("Vault token", &text)?;
         Ok(Self(text.into()))
     }
+
+    /// The same token as one that may lie in a file, because that is all the life it was granted: some servers give
+    /// logins no more than that.
+    ///
+    /// # Errors
+    /// [`Invalid::TooLongLived`].
+    pub fn short(&self, granted: Lifetime) -> Result<NodeToken, Invalid> {
+        NodeToken::new(self.0.expose_secret().to_owned(), granted)
+    }
 }
 
 impl NodeToken {

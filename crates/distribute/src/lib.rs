@@ -42,6 +42,7 @@
 //! # Ok(()) }
 //! ```
 
+mod agent;
 mod breaker;
 mod dial;
 mod error;
@@ -57,6 +58,7 @@ mod ssh;
 
 use std::time::Duration;
 
+pub use agent::{AgentError, AgentKey, agent_keys, agent_sign};
 pub use error::{Error, KeyFault, Stage};
 pub use file_error::FileError;
 pub use gate::Gate;

@@ -45,6 +45,9 @@ pub(crate) struct Auth {
 
 #[derive(Deserialize)]
 pub(crate) struct Data {
+    /// What an SSH agent is to sign.
+    #[serde(default)]
+    pub(crate) nonce: Option<Zeroizing<String>>,
     #[serde(default)]
     pub(crate) access_token: Option<Zeroizing<String>>,
     #[serde(default)]

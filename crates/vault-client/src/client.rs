@@ -11,10 +11,10 @@ use vaultrs::api::token::requests::{CreateTokenRequest, LookupTokenSelfRequest, 
 use zeroize::Zeroizing;
 
 use crate::{
-    Doing, Error, Restriction, SecretPath, Server,
+    Doing, Error, Places, Restriction, SecretPath, Server,
     ask::{Call, failed},
     budget::{Budget, Leave, Queuer, Quota, Standing},
-    endpoints::{DeleteCreds, KerberosLogin, ReadCreds, ReadSts, kerberos_mount},
+    endpoints::{DeleteCreds, KerberosLogin, ReadCreds, ReadSts},
     grant::{self, Bearer, Child, Login, Lookup},
     transport::{self, Transport},
 };
@@ -26,6 +26,8 @@ pub struct Options {
     pub server: Server,
     /// The name in the server's Kerberos principal, where it is not the host's: that of a cluster.
     pub alias: Option<String>,
+    /// Where the server keeps what.
+    pub places: Places,
     /// Which certificates are believed.
     pub tls: Arc<ClientConfig>,
     /// For one address; the next one is tried after it. Default 2 s.
@@ -52,6 +54,7 @@ impl Options {
         Self {
             server,
             alias: None,
+            places: Places::default(),
             tls,
             connect_timeout: Duration::from_secs(2),
             read_timeout: Duration::from_secs(10),
@@ -93,6 +96,7 @@ pub(crate) struct Inner {
     /// `server`, as messages show it.
     pub(crate) shown: String,
     pub(crate) alias: Option<String>,
+    pub(crate) places: Places,
     pub(crate) read_timeout: Duration,
     pub(crate) bearer_timeout: Duration,
 }
@@ -112,6 +116,7 @@ impl Client {
         let Options {
             server,
             alias,
+            places,
             tls,
             connect_timeout,
             read_timeout,
@@ -135,6 +140,7 @@ impl Client {
             server,
             shown,
             alias,
+            places,
             read_timeout,
             bearer_timeout,
         };
@@ -213,6 +219,12 @@ impl Client {
         format!("https://{}/v1/{}", self.0.shown, path.path())
     }
 
+    /// The same for bearer tokens with less: scopes and audience are said with each request, not here.
+    #[must_use]
+    pub fn bearer_url_with_less(&self, path: &SecretPath) -> String {
+        format!("https://{}/v1/{}", self.0.shown, path.sts_path())
+    }
+
     /// Logs in with an AP-REQ (the first token of plain Kerberos, raw, without mutual authentication). Each one
     /// can be used once. `now` is when the token's life is counted from.
     ///
@@ -245,7 +257,7 @@ impl Client {
         expected: &Principal,
         now: Timestamp,
     ) -> Result<Login, Error> {
-        let mount = kerberos_mount(issuer, role)?;
+        let mount = self.0.places.kerberos(issuer, role)?;
         let encoded = Zeroizing::new(BASE64_STANDARD.encode(ap_req));
         let header = Zeroizing::new(format!("Negotiate {}", *encoded));
         let call = Call {

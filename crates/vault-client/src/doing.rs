@@ -28,6 +28,10 @@ pub enum Doing {
     StoreRefresh,
     /// Looking up or revoking another token by its accessor.
     Accessor,
+    /// Getting a nonce for a login with a key of an SSH agent.
+    SshNonce,
+    /// Logging in with a key of an SSH agent.
+    SshLogin,
     /// Asking how the server is.
     Health,
 }
@@ -46,6 +50,8 @@ impl fmt::Display for Doing {
             Self::OidcPoll => "waiting for the OIDC login",
             Self::StoreRefresh => "storing a refresh token",
             Self::Accessor => "using an accessor",
+            Self::SshNonce => "beginning a login with an SSH key",
+            Self::SshLogin => "the login with an SSH key",
             Self::Health => "asking how it is",
         })
     }

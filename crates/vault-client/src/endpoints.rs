@@ -13,8 +13,7 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretPath {
     issuer: String,
-    credkey: String,
-    role: String,
+    path: String,
 }
 
 impl SecretPath {
@@ -48,9 +47,13 @@ impl SecretPath {
         }
         Ok(Self {
             issuer: issuer.to_owned(),
-            credkey: credkey.to_owned(),
-            role: role.to_owned(),
+            path: format!("secret/oauth/creds/{issuer}/{credkey}:{role}"),
         })
+    }
+
+    /// The same secret at another path, which is checked already.
+    pub(crate) fn at(self, path: String) -> Self {
+        Self { path, ..self }
     }
 
     /// The issuer, as Vault calls it.
@@ -62,20 +65,13 @@ impl SecretPath {
     /// The path below `/v1/`.
     #[must_use]
     pub fn path(&self) -> String {
-        self.below("creds")
+        self.path.clone()
     }
 
     /// The path below `/v1/` where tokens with less are read.
     #[must_use]
     pub fn sts_path(&self) -> String {
-        self.below("sts")
-    }
-
-    fn below(&self, engine: &str) -> String {
-        format!(
-            "secret/oauth/{engine}/{}/{}:{}",
-            self.issuer, self.credkey, self.role
-        )
+        self.path.replacen("/creds/", "/sts/", 1)
     }
 }
 
@@ -152,13 +148,6 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
         return bad("only letters, digits, _, - and . are possible in an issuer or role");
     }
     Ok(())
-}
-
-/// The mount of a Kerberos login.
-pub(crate) fn kerberos_mount(issuer: &str, role: &str) -> Result<String, Error> {
-    check_name(issuer)?;
-    check_name(role)?;
-    Ok(format!("kerberos-{issuer}_{role}"))
 }
 
 /// Kerberos login (vault.md 2.3): all it says is in the Authorization header.
@@ -297,7 +286,7 @@ mod tests {
         assert!(!format!("{request:?}").contains("s.secret"));
 
         let request = dressed(KerberosLogin {
-            mount: kerberos_mount("dune", "production").unwrap(),
+            mount: "kerberos-dune_production".into(),
         });
         assert_eq!(
             request.uri(),
@@ -351,7 +340,6 @@ mod tests {
             assert!(SecretPath::new("dune", credkey, "r").is_err(), "{credkey}");
         }
         assert!(SecretPath::new("du/ne", "a", "r").is_err());
-        assert!(kerberos_mount("dune", "").is_err());
         assert!(SecretPath::new("dune", "alice@cern.ch", "default").is_ok());
     }
 }

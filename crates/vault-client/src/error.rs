@@ -75,12 +75,24 @@ pub enum Error {
         text: String,
     },
     /// 403 at login: there is no such login.
-    #[error("Vault {server} has no Kerberos login {mount} (or none for our address): check issuer and role")]
+    #[error("Vault {server} has no login {mount} (or none for our address): check issuer and role")]
     MountMissing {
         /// Which server.
         server: String,
         /// The login's mount.
         mount: String,
+    },
+    /// The server does not take the key, or not for this role.
+    #[error(
+        "Vault {server} does not take this SSH key at {mount} ({text}): register it, or use another login"
+    )]
+    SshRefused {
+        /// Which server.
+        server: String,
+        /// The login's mount.
+        mount: String,
+        /// What the server said.
+        text: String,
     },
     /// The ticket was good, but Vault's LDAP server did not do its part.
     #[error("Vault {server} accepted the ticket but cannot use its LDAP server ({text})")]
@@ -379,6 +391,7 @@ impl Error {
             | Self::Setup { .. }
             | Self::TicketRefused { .. }
             | Self::MountMissing { .. }
+            | Self::SshRefused { .. }
             | Self::TokenInvalid { .. }
             | Self::NotPermitted { .. }
             | Self::BadLifetime { .. }

@@ -136,6 +136,24 @@ pub(crate) fn login(
     })
 }
 
+/// A token that says nothing of whose it is.
+pub(crate) fn token(
+    of: Of<'_>,
+    mut envelope: Envelope,
+    warnings: Vec<String>,
+    now: Timestamp,
+) -> Result<Login, Error> {
+    let auth = of.auth(&mut envelope)?;
+    let lifetime = Lifetime::new(now, SignedDuration::from_secs(of.granted(&auth)?));
+    let token = LongToken::new(taken(auth.client_token)).map_err(|e| of.bad(e))?;
+    Ok(Login {
+        token,
+        accessor: auth.accessor,
+        lifetime,
+        warnings,
+    })
+}
+
 /// `asked` is the life asked for, in seconds: nothing longer may come of it (vault.md 3.4).
 pub(crate) fn child(
     of: Of<'_>,

@@ -81,6 +81,12 @@ pub(crate) fn refusal(response: &Response<Vec<u8>>, asked: &Asked<'_>) -> Error 
         (Doing::Login, 500) if has("LDAP") || has("ldap") || has("binddn") => {
             Error::LdapDown { server, text }
         }
+        (Doing::SshNonce, 403 | 404) => Error::MountMissing { server, mount: path },
+        (Doing::SshLogin, 400 | 401 | 403) => Error::SshRefused {
+            server,
+            mount: path,
+            text,
+        },
         // newer HashiCorp servers say "invalid token" inside the second form
         (_, 403) if has("error occurred") && !has("invalid token") => {
             Error::NotPermitted { server, doing, path }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustify_derive::Endpoint;
 use vaultrs::api::token::requests::{LookupTokenAccessorRequest, RevokeTokenAccessorRequest};
 
-use crate::{Client, Doing, Error, answer::Envelope, ask::Call, endpoints::kerberos_mount, grant::Of};
+use crate::{Client, Doing, Error, answer::Envelope, ask::Call, grant::Of};
 
 /// Says that a request comes from a client of Vault; stands where a token is not wanted.
 pub(crate) const X_VAULT_REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
@@ -119,7 +119,7 @@ impl Client {
     /// # Errors
     /// [`Error::MountMissing`] if it does not, and what any request may meet.
     pub async fn probe_kerberos(&self, issuer: &str, role: &str) -> Result<(), Error> {
-        let mount = kerberos_mount(issuer, role)?;
+        let mount = self.0.places.kerberos(issuer, role)?;
         let call = self.without_token(Doing::Login, &mount, "");
         let mount = mount.clone();
         match self.ask(ProbeLogin { mount }, &call).await {

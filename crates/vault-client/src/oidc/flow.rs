@@ -21,6 +21,8 @@ pub enum Mode {
 /// An OIDC login somebody has still to agree to.
 pub struct Flow {
     pub(super) issuer: String,
+    /// What its calls hang below.
+    pub(super) mount: String,
     pub(super) role: String,
     pub(super) address: Url,
     pub(super) state: SecretString,
@@ -42,6 +44,7 @@ impl Flow {
         })?;
         Ok(Self {
             issuer: issuer.to_owned(),
+            mount: "oidc-offline/oidc".to_owned(),
             role: role.to_owned(),
             address,
             state: nonce.clone(),
@@ -191,6 +194,7 @@ mod tests {
     fn flow(text: &str) -> Flow {
         Flow {
             issuer: "dune".into(),
+            mount: "oidc-dune/oidc".into(),
             role: "production".into(),
             address: address(text).unwrap(),
             state: "s".to_owned().into(),

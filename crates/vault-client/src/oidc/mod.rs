@@ -19,10 +19,10 @@ use tokio::time::Instant;
 pub use error::OidcError;
 pub use flow::{Flow, Mode, OidcLogin, Polled, RefreshToken};
 
-use crate::{Client, Doing, Error, SecretPath, answer::Envelope, endpoints::check_name, grant};
+use crate::{Client, Doing, Error, SecretPath, answer::Envelope, grant};
 
 /// A text of a request's body that nobody's Debug shows.
-struct Hidden(SecretString);
+pub(crate) struct Hidden(pub(crate) SecretString);
 
 impl Serialize for Hidden {
     /// Only into the body of the one request it is part of.
@@ -38,20 +38,20 @@ impl fmt::Debug for Hidden {
 }
 
 #[derive(Debug, Endpoint)]
-#[endpoint(path = "auth/oidc-{self.issuer}/oidc/auth_url", method = "POST")]
+#[endpoint(path = "auth/{self.mount}/auth_url", method = "POST")]
 struct AuthUrl {
     #[endpoint(skip)]
-    issuer: String,
+    mount: String,
     role: String,
     client_nonce: Hidden,
     redirect_uri: String,
 }
 
 #[derive(Debug, Endpoint)]
-#[endpoint(path = "auth/oidc-{self.issuer}/oidc/poll", method = "POST")]
+#[endpoint(path = "auth/{self.mount}/poll", method = "POST")]
 struct Poll {
     #[endpoint(skip)]
-    issuer: String,
+    mount: String,
     state: Hidden,
     client_nonce: Hidden,
 }
@@ -71,20 +71,20 @@ impl Client {
     /// # Errors
     /// [`OidcError::NoSuchRole`], [`OidcError::RedirectRefused`], [`OidcError::Issuer`], and what any request may meet.
     pub async fn oidc_start(&self, issuer: &str, role: &str) -> Result<Flow, OidcError> {
-        check_name(issuer)?;
-        check_name(role)?;
+        let mount = self.0.places.oidc(issuer, role)?;
         let nonce: SecretString = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()).into();
-        let redirect = self.redirect(issuer);
+        let redirect = self.redirect(&mount);
         let request = AuthUrl {
-            issuer: issuer.to_owned(),
+            mount: mount.clone(),
             role: role.to_owned(),
             client_nonce: Hidden(nonce.clone()),
             redirect_uri: redirect.clone(),
         };
-        let path = format!("auth/oidc-{issuer}/oidc/auth_url");
+        let path = format!("auth/{mount}/auth_url");
         let call = self.without_token(Doing::OidcStart, &path, nonce.expose_secret());
         let heard = self.ask(request, &call).await;
         begun(self.of(&call), heard, issuer, role, &redirect, nonce.clone())
+            .map(|flow| Flow { mount, ..flow })
     }
 
     /// Asks once whether somebody has agreed. Wait [`Flow::pause`] before the next time. `now` is when the token's
@@ -97,11 +97,11 @@ impl Client {
     /// Not cancel safe: the login is delivered once, and dropped with the future.
     pub async fn oidc_poll(&self, flow: &mut Flow, now: Timestamp) -> Result<Polled, OidcError> {
         let request = Poll {
-            issuer: flow.issuer.clone(),
+            mount: flow.mount.clone(),
             state: Hidden(flow.state.clone()),
             client_nonce: Hidden(flow.nonce.clone()),
         };
-        let path = format!("auth/oidc-{}/oidc/poll", flow.issuer);
+        let path = format!("auth/{}/poll", flow.mount);
         let call = self.without_token(Doing::OidcPoll, &path, flow.nonce.expose_secret());
         let heard = self.ask(request, &call).await;
         polled(self.of(&call), heard, flow, now)
@@ -183,12 +183,12 @@ impl Client {
     }
 
     /// Where a browser would be sent in direct mode; the server compares it letter by letter.
-    fn redirect(&self, issuer: &str) -> String {
+    fn redirect(&self, mount: &str) -> String {
         let base = match &self.0.alias {
             Some(alias) => format!("{alias}:{}", self.server().port()),
             None => self.0.shown.clone(),
         };
-        format!("https://{base}/v1/auth/oidc-{issuer}/oidc/callback")
+        format!("https://{base}/v1/auth/{mount}/callback")
     }
 }
 
@@ -215,6 +215,7 @@ pub(crate) fn begun(
     let mut state = state.ok_or_else(|| of.bad("it has no state to poll for"))?;
     Ok(Flow {
         issuer: issuer.to_owned(),
+        mount: format!("oidc-{issuer}/oidc"),
         role: role.to_owned(),
         address,
         state: std::mem::take(&mut *state).into(),
@@ -314,7 +315,7 @@ mod tests {
     fn bodies_hold_their_secrets_and_debug_does_not() {
         use rustify::Endpoint;
         let poll = Poll {
-            issuer: "dune".into(),
+            mount: "oidc-dune/oidc".into(),
             state: Hidden("STATE".to_owned().into()),
             client_nonce: Hidden("NONCE".to_owned().into()),
         };
