@@ -150,6 +150,23 @@ impl TestBed {
         Mend::by(move || htvault::onboard(&self.layout, issuer, role, account, &credkey).unwrap())
     }
 
+    /// Gives a credkey a refresh token.
+    pub fn onboard(&self, issuer: &str, role: &str, account: &str, credkey: &str) {
+        htvault::onboard(&self.layout, issuer, role, account, credkey).unwrap();
+    }
+
+    /// Takes a credkey's refresh token out of Vault, now and when the guard is dropped: for those who were never onboarded.
+    pub fn forget(
+        &'static self,
+        issuer: &'static str,
+        role: &'static str,
+        credkey: &'static str,
+    ) -> impl Drop {
+        let forget = move || htvault::forget(&self.layout, issuer, role, credkey).unwrap();
+        forget();
+        Mend::by(forget)
+    }
+
     /// The token of Vault's operator.
     pub fn root_token(&self) -> String {
         std::fs::read_to_string(self.layout.root_token()).unwrap()

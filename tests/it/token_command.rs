@@ -135,9 +135,6 @@ fn options_come_from_the_environment_too_and_those_typed_go_before() {
     );
     assert_eq!(got.stdout, url);
     person.bearer();
-    std::fs::remove_file(person.file("bt")).unwrap();
-    assert_eq!(person.get(&["--nobearertoken"]).code, Some(0));
-    assert!(!person.file("bt").exists());
 }
 
 #[test]

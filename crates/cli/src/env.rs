@@ -6,8 +6,17 @@ pub(crate) const LOG: &str = "MTK_LOG";
 /// Set to anything: no colours.
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 
-/// Options for `mtk token get`, as htgettoken reads them; words parted by blanks.
+/// Options for `mtk token get`, as htgettoken reads them; words as a shell parts them.
 pub(crate) const HTGETTOKENOPTS: &str = "HTGETTOKENOPTS";
+
+/// The file of the Vault token, for `mtk token destroy` as for htdestroytoken.
+pub(crate) const VAULT_TOKEN_FILE: &str = "VAULT_TOKEN_FILE";
+
+/// Where the SSH agent listens.
+pub(crate) const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
+
+/// A directory of CA certificates, as grid tools read it.
+pub(crate) const X509_CERT_DIR: &str = "X509_CERT_DIR";
 
 /// A bearer token itself (WLCG bearer token discovery).
 pub(crate) const BEARER_TOKEN: &str = "BEARER_TOKEN";

@@ -1,6 +1,7 @@
 //! The binary `mtk`: reads the command line, runs one command, maps what came of it to an exit status.
 
 mod args;
+mod called;
 mod commands;
 mod env;
 mod exit;
@@ -22,7 +23,9 @@ use crate::{
 
 fn main() -> ExitCode {
     keep_secrets_out_of_core_files();
-    let cli = Cli::parse_from(commands::token::with_environment(std::env::args_os().collect()));
+    let cli = Cli::parse_from(commands::token::with_environment(called::arguments(
+        std::env::args_os(),
+    )));
     logging::init(cli.verbose, cli.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

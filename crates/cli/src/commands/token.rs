@@ -1,44 +1,39 @@
-//! `mtk token`: bearer tokens for people and jobs, from a Vault token that lies there already.
+//! `mtk token`: bearer tokens for people and jobs, from whatever they have.
 
-mod discovery;
+mod destroy;
+pub(crate) mod discovery;
 mod get;
+pub(crate) mod obtain;
+pub(crate) mod options;
 mod show;
 
 use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::Context;
+use vault_client::Places;
 
 use crate::{Problem, exit::Exit};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
-    /// Read a bearer token with the Vault token of a file, and write it where WLCG tools look for it.
-    Get(Box<get::Args>),
+    /// Get a bearer token, and write it where WLCG tools look for it.
+    Get(Box<options::Args>),
     /// Show what a bearer token says of itself; nothing of it is verified.
     Show(show::Args),
     /// Revoke the Vault token and remove both files.
-    Destroy(Files),
-}
-
-/// Where tokens lie.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Files {
-    #[command(flatten)]
-    server: Server,
-
-    /// The file of the Vault token; without it `/tmp/vt_u<uid>`.
-    #[arg(long, value_name = "FILE")]
-    vaulttokenfile: Option<PathBuf>,
-
-    /// The file of the bearer token [default: by WLCG bearer token discovery].
-    #[arg(long, short, value_name = "FILE")]
-    outfile: Option<PathBuf>,
+    Destroy(Box<destroy::Args>),
 }
 
 /// Which Vault, and how it is recognised.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Server {
     /// Vault: host, host:port or URL.
     #[arg(long, short = 'a', value_name = "HOST")]
-    vaultserver: String,
+    vaultserver: Option<String>,
+
+    /// The name Vault's Kerberos service and redirect addresses have, where it is not the host's: that of a cluster.
+    #[arg(long, value_name = "HOST")]
+    vaultalias: Option<String>,
 
     /// The name in Vault's certificate, where it is not the host's.
     #[arg(long, value_name = "NAME")]
@@ -48,33 +43,64 @@ pub(crate) struct Server {
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
 
-    /// A directory of CA certificates, as /etc/grid-security/certificates.
+    /// A directory of CA certificates [default: X509_CERT_DIR, else /etc/grid-security/certificates if it is there].
     #[arg(long, value_name = "DIR")]
     capath: Option<PathBuf>,
 }
 
+/// Where grid tools have their CA certificates.
+const GRID_CERTIFICATES: &str = "/etc/grid-security/certificates";
+
 impl Server {
-    fn client(&self) -> anyhow::Result<vault_client::Client> {
+    pub(crate) fn is_named(&self) -> bool {
+        self.vaultserver.is_some()
+    }
+
+    pub(crate) fn name(&self) -> anyhow::Result<&str> {
+        self.vaultserver
+            .as_deref()
+            .context("no Vault server is named: give -a or --vaultserver")
+    }
+
+    fn ca_dir(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from(GRID_CERTIFICATES)).filter(|dir| dir.is_dir());
+        let environment = || std::env::var_os(crate::env::X509_CERT_DIR).filter(|dir| !dir.is_empty());
+        self.capath
+            .clone()
+            .or_else(|| environment().map(PathBuf::from))
+            .or_else(usual)
+    }
+
+    pub(crate) fn client(&self, places: Places) -> anyhow::Result<vault_client::Client> {
         let trust = tls::Trust {
             system: true,
             ca_file: self.cafile.clone(),
-            ca_dir: self.capath.clone(),
+            ca_dir: self.ca_dir(),
             name: self.vaultcertname.clone(),
             ..tls::Trust::default()
         };
-        let server = self.vaultserver.parse()?;
+        let server = self.name()?.parse()?;
         let mut options = vault_client::Options::new(server, tls::client_config(&trust)?);
+        options.alias = self.vaultalias.clone();
+        options.places = places;
         options.shared_budget = crate::site::budget_dir();
         Ok(vault_client::Client::new(options)?)
     }
 }
 
+/// The words of `HTGETTOKENOPTS`, as a shell parts them.
+pub(crate) fn environment_words() -> Option<Vec<String>> {
+    shlex::split(&std::env::var(crate::env::HTGETTOKENOPTS).unwrap_or_default())
+}
+
 /// Puts the words of `HTGETTOKENOPTS` before the options of `mtk token get`, which go before them.
 pub(crate) fn with_environment(mut args: Vec<OsString>) -> Vec<OsString> {
     let get = args.windows(2).position(|pair| pair == ["token", "get"]);
-    let words = std::env::var(crate::env::HTGETTOKENOPTS).unwrap_or_default();
     if let Some(get) = get {
-        args.splice(get + 2..get + 2, words.split_whitespace().map(OsString::from));
+        // what cannot be parted is left as a word that no option has, so that it is said
+        let words =
+            environment_words().unwrap_or_else(|| vec!["HTGETTOKENOPTS-has-an-open-quote".to_owned()]);
+        args.splice(get + 2..get + 2, words.into_iter().map(OsString::from));
     }
     args
 }
@@ -82,9 +108,9 @@ pub(crate) fn with_environment(mut args: Vec<OsString>) -> Vec<OsString> {
 /// Exit status 1 if there is no token to be had or shown.
 pub(crate) async fn token(args: &Args) -> Result<Exit, Problem> {
     let done = match args {
-        Args::Get(args) => get::get(args).await,
+        Args::Get(args) => return get::get(args).await,
         Args::Show(args) => show::show(args),
-        Args::Destroy(files) => get::destroy(files).await,
+        Args::Destroy(args) => destroy::destroy(args).await,
     };
     done.map(|()| Exit::Fresh).map_err(|error| Problem {
         error,

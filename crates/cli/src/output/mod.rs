@@ -18,6 +18,11 @@ pub(crate) fn event(value: &serde_json::Value) {
     let _ = out.flush();
 }
 
+/// Something for the person in front, while it goes on.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Something a person should know.
 pub(crate) fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "mtk: warning: {text}");

@@ -1,0 +1,57 @@
+//! mtk under the names of the programs it stands in for (a symlink): their command lines become ours.
+
+use std::{ffi::OsString, path::Path};
+
+/// The name and what it stands for.
+const NAMES: &[(&str, &[&str])] = &[
+    ("htgettoken", &["token", "get", "--like-htgettoken"]),
+    ("htdecodetoken", &["token", "show"]),
+    ("htdestroytoken", &["token", "destroy", "--all"]),
+];
+
+/// The command line, as if it had been typed for `mtk`.
+pub(crate) fn arguments(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args = args.into_iter();
+    let Some(first) = args.next() else {
+        return Vec::new();
+    };
+    let name = Path::new(&first).file_name().and_then(|name| name.to_str());
+    let Some((name, words)) = NAMES.iter().find(|(known, _)| name == Some(known)) else {
+        return std::iter::once(first).chain(args).collect();
+    };
+    let mut all: Vec<OsString> = vec!["mtk".into()];
+    all.extend(words.iter().map(OsString::from));
+    all.extend(args.map(|word| match word.to_str() {
+        // ours is --config
+        Some("-c") if *name == "htgettoken" => "--configdir".into(),
+        Some(text) if *name == "htgettoken" && text.starts_with("-c") => {
+            format!("--configdir={}", text.trim_start_matches("-c")).into()
+        }
+        _ => word,
+    }));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> String {
+        let words = arguments(line.split(' ').map(OsString::from));
+        words
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn names_become_words() {
+        assert_eq!(of("/usr/bin/mtk run -c x"), "/usr/bin/mtk run -c x");
+        assert_eq!(
+            of("/usr/bin/htgettoken -a v -c /x -c/y"),
+            "mtk token get --like-htgettoken -a v --configdir /x --configdir=/y"
+        );
+        assert_eq!(of("htdecodetoken -H -"), "mtk token show -H -");
+    }
+}
