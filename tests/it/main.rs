@@ -16,6 +16,7 @@ mod hostile_sshd;
 mod identity;
 mod metrics;
 mod mtk;
+mod observers;
 mod onboarding;
 mod packaging;
 mod person;

@@ -43,6 +43,8 @@ pub(crate) enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+    /// To systemd's journal, each field a field of its own (MTK_SERVICE, MTK_NODE, ...).
+    Journald,
 }
 
 /// How results look on stdout.

@@ -6,7 +6,7 @@ mod commands;
 mod env;
 mod exit;
 mod logging;
-mod metrics;
+mod observers;
 mod output;
 mod progress;
 mod root;

@@ -63,8 +63,8 @@ pub use import::{Format, Imported, SCHEMA_NAME, import, same_meaning};
 pub use schema::schema;
 pub use site::{
     AcceptedKey, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective, Jump, Kind,
-    Limits, Metrics, Origin, Retries, Retry, Service, ServiceId, Site, Ssh, Timeouts, Transport, Vault,
-    VaultQuota,
+    Limits, LogFiles, Metrics, Origin, Receiver, Retries, Retry, Service, ServiceId, Site, Ssh, Timeouts,
+    Transport, Vault, VaultQuota,
 };
 pub use template::Template;
 pub use tree::Position;

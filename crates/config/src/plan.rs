@@ -2,6 +2,7 @@
 
 mod experiments;
 mod metrics;
+mod observers;
 mod reach;
 mod steps;
 
@@ -67,6 +68,7 @@ impl<'a, 't> Plan<'a, 't> {
             .unwrap_or_default();
         let dev_label = self.dev_label();
         let metrics = self.metrics(&mtk, &dev_label);
+        let (loki, traces, log_files) = (self.loki(), self.traces(), self.log_files());
         let mut site = Site {
             path: path.to_owned(),
             files: files.to_vec(),
@@ -85,6 +87,9 @@ impl<'a, 't> Plan<'a, 't> {
             disable_notifications,
             dev_label,
             metrics,
+            loki,
+            traces,
+            log_files,
             later: Vec::new(),
             values: Vec::new(),
         };

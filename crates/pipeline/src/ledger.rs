@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     failure::Failure,
-    report::{Edge, Outcome, ServiceReport, Shared, Target},
+    report::{Edge, Outcome, ServiceReport, Shared, Target, TraceId},
 };
 
 /// Somebody who wants to see edges end while the run goes on.
@@ -66,6 +66,7 @@ impl Ending {
 /// Shared by all tasks of a run.
 #[derive(Clone)]
 pub(crate) struct Ledger {
+    trace_id: TraceId,
     began: Instant,
     services: Arc<Mutex<Vec<ServiceReport>>>,
     shared: Arc<Mutex<Vec<Shared>>>,
@@ -75,6 +76,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(services: Vec<ServiceReport>, progress: Arc<dyn Progress>) -> Self {
         Self {
+            trace_id: TraceId::random(),
             began: Instant::now(),
             services: Arc::new(Mutex::new(services)),
             shared: Arc::default(),
@@ -110,6 +112,7 @@ impl Ledger {
         let Some(report) = services.get_mut(service) else {
             return;
         };
+        let who = (report.experiment.clone(), report.role.clone());
         let name = format!("{}_{}", report.experiment, report.role);
         let Some(edge) = report.edges.iter_mut().find(|e| e.target == target) else {
             return;
@@ -125,15 +128,7 @@ impl Ledger {
         };
         let edge = edge.clone();
         drop(services);
-        // The report says the same to whoever asked; this is for those who read logs.
-        match &edge.failure {
-            Some(f) => {
-                tracing::info!(service = %name, peer = %f.peer, stage = ?f.stage, error = %f.text, "edge failed");
-            }
-            None => {
-                tracing::info!(service = %name, outcome = ?edge.outcome, edge = ?edge.target, "edge ended")
-            }
-        }
+        say(self.trace_id, &who, &edge);
         self.progress.ended(&name, &edge);
     }
 
@@ -147,6 +142,10 @@ impl Ledger {
 
     pub(crate) fn shared(&self) -> Vec<Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn trace_id(&self) -> TraceId {
+        self.trace_id
     }
 
     pub(crate) fn elapsed(&self) -> f64 {
@@ -164,6 +163,42 @@ impl Ledger {
             service.edges.sort_by(|a, b| a.target.cmp(&b.target));
         }
         services
+    }
+}
+
+/// One line for each edge, for those who read logs; its fields are named as the Go service names them.
+fn say(trace_id: TraceId, (experiment, role): &(String, String), edge: &Edge) {
+    let (mut vault, mut credd, mut node, mut path) = (None, None, None, None);
+    let kind = match &edge.target {
+        Target::Setup => "setup",
+        Target::Discover { .. } => "discover",
+        Target::Login { vault: server } => {
+            vault = Some(server.as_str());
+            "login"
+        }
+        Target::Store { credd: name, .. } => {
+            credd = Some(name.as_str());
+            "store"
+        }
+        Target::Push {
+            node: name,
+            path: file,
+        } => {
+            node = Some(name.as_str());
+            path = Some(file.as_str());
+            "push"
+        }
+    };
+    let service = format!("{experiment}_{role}");
+    match &edge.failure {
+        Some(f) => tracing::warn!(
+            %trace_id, experiment, role, service, edge = kind, vaultServer = vault, credd, node, path,
+            peer = %f.peer, stage = ?f.stage, kind = %f.kind, error = %f.text, "edge failed"
+        ),
+        None => tracing::info!(
+            %trace_id, experiment, role, service, edge = kind, vaultServer = vault, credd, node, path,
+            outcome = edge.outcome.word(), seconds = edge.ended - edge.began, "edge ended"
+        ),
     }
 }
 

@@ -25,7 +25,7 @@ pub use doctor::{Check, Diagnosis, Health, Hop, doctor};
 pub use failure::{Failure, Stage};
 pub use ledger::{NoProgress, Progress};
 pub use onboard::{Audience, Invitation, Onboarded, onboard};
-pub use report::{Edge, Outcome, Report, ServiceReport, Shared, Target, Traffic};
+pub use report::{Edge, Outcome, Report, ServiceReport, Shared, Target, TraceId, Traffic};
 pub use retry::Budget;
 pub use revoke::{Ended, Operator, Revocation, Step, Taken, revoke};
 pub use run::{CannotRun, Request, What, run};

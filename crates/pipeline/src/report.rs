@@ -1,5 +1,7 @@
 //! What a run did, edge by edge: the data behind the summary, `--output json` and the exit code.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -24,6 +26,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// As it is written in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Fresh => "fresh",
+            Self::Trusted => "trusted",
+            Self::Due => "due",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     /// Whether the edge is as it should be.
     #[must_use]
     pub fn is_fresh(self) -> bool {
@@ -137,9 +152,41 @@ pub struct Traffic {
     pub files_written: u64,
 }
 
+/// What a run is called in traces, logs and mails: 16 random bytes, written as 32 hexadecimal digits (W3C Trace Context).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// A new one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for TraceId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    /// What it is called in traces and logs.
+    pub trace_id: TraceId,
     /// When it began.
     pub started: Timestamp,
     /// How long it took, in seconds.

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use prometheus::{Registry, TEXT_FORMAT};
-use reqwest::{StatusCode, Url, header::CONTENT_TYPE};
+use reqwest::Url;
 
-use crate::text;
-
-/// How much of an answer is kept for the error.
-const WORDS: usize = 300;
+use crate::{
+    http::{self, Letter, Listener, Untold},
+    text,
+};
 
 /// A Pushgateway, and our place at it.
 #[derive(Debug, Clone)]
@@ -23,108 +23,40 @@ pub struct Gateway {
     pub timeout: Duration,
 }
 
-/// Why nothing was pushed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PushError {
-    /// The address is none.
-    #[error("{address} is not the address of a Pushgateway; http://host:port is wanted")]
-    Address {
-        /// As configured.
-        address: String,
-    },
-    /// The metrics could not be written as text.
-    #[error("the metrics cannot be written as text")]
-    Encode(#[source] prometheus::Error),
-    /// It could not be asked, or did not answer in time.
-    #[error(
-        "the Pushgateway at {address} does not answer; see whether it runs and is reachable from here. The next run pushes again"
-    )]
-    Unreachable {
-        /// As configured.
-        address: String,
-        /// What went wrong.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// It did not want them.
-    #[error("the Pushgateway at {address} refused the metrics: {status}: {words}")]
-    Refused {
-        /// As configured.
-        address: String,
-        /// Its status.
-        status: StatusCode,
-        /// The beginning of what it said.
-        words: String,
-    },
-}
-
 /// Replaces the families in `registry` within our own group, and leaves every other family and group alone (`POST`).
 ///
 /// # Errors
-/// [`PushError`], never later than the gateway's timeout.
+/// [`Untold`], never later than the gateway's timeout.
 pub async fn push(
     registry: &Registry,
     gateway: &Gateway,
     tls: Arc<rustls::ClientConfig>,
-) -> Result<(), PushError> {
-    let address = || gateway.address.clone();
-    let url = url(gateway).ok_or_else(|| PushError::Address { address: address() })?;
-    let body = text(registry).map_err(PushError::Encode)?;
-    let unreachable = |source| PushError::Unreachable {
-        address: address(),
-        source,
+) -> Result<(), Untold> {
+    let url = url(gateway)?;
+    let letter = Letter {
+        who: Listener::Pushgateway,
+        address: &gateway.address,
+        timeout: gateway.timeout,
+        content_type: TEXT_FORMAT,
+        body: text(registry).map_err(Untold::Encode)?,
     };
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(Arc::unwrap_or_clone(tls))
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(gateway.timeout)
-        .build()
-        .map_err(unreachable)?;
-    let mut answer = client
-        .post(url)
-        .header(CONTENT_TYPE, TEXT_FORMAT)
-        .body(body)
-        .send()
-        .await
-        .map_err(unreachable)?;
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let mut words = Vec::new();
-    while words.len() < WORDS
-        && let Ok(Some(chunk)) = answer.chunk().await
-    {
-        words.extend(chunk.iter().take(WORDS - words.len()));
-    }
-    let words: String = String::from_utf8_lossy(&words)
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
-    Err(PushError::Refused {
-        address: address(),
-        status,
-        words,
-    })
+    http::post(letter, url, tls).await
 }
 
-fn url(gateway: &Gateway) -> Option<Url> {
-    let mut url: Url = gateway.address.parse().ok()?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return None;
-    }
+fn url(gateway: &Gateway) -> Result<Url, Untold> {
+    let mut url = http::parse(Listener::Pushgateway, &gateway.address)?;
     // a name with a slash in it is a path of its own to the gateway, escaped or not
     let word = |text: &str| text.replace('/', "_");
-    url.path_segments_mut().ok()?.pop_if_empty().extend([
-        "metrics",
-        "job",
-        &word(&gateway.job),
-        "instance",
-        &word(&gateway.instance),
-    ]);
-    Some(url)
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend([
+            "metrics",
+            "job",
+            &word(&gateway.job),
+            "instance",
+            &word(&gateway.instance),
+        ]);
+    }
+    Ok(url)
 }
 
 #[cfg(test)]
@@ -138,7 +70,7 @@ mod tests {
             instance: "a/b".into(),
             timeout: Duration::from_secs(1),
         };
-        url(&gateway).map(String::from)
+        url(&gateway).ok().map(String::from)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     Problem,
     args::{Cli, Output, RunArgs},
     exit::Exit,
-    metrics, output, progress, site,
+    logging, observers, output, progress, site,
 };
 
 /// Runs, prints the summary, and says by the exit status whether all is fresh.
@@ -23,6 +23,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     } else {
         site::load(cli)?
     };
+    logging::attach(&site.log_files);
     let selection = Selection::from(&args.selection);
     let broken: Vec<_> = site
         .broken
@@ -43,6 +44,9 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     let (stopper, stop) = pipeline::stop_pair();
     let mut term = signal(SignalKind::terminate()).map_err(Problem::usage)?;
     let mut int = signal(SignalKind::interrupt()).map_err(Problem::usage)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Problem::usage)?;
+    // log files are opened again by themselves when they were rotated: whoever says so this way must not end us
+    let rotated = tokio::spawn(async move { while hangup.recv().await.is_some() {} });
     let listener = tokio::spawn(async move {
         tokio::select! {
             _ = term.recv() => {}
@@ -65,6 +69,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         .context("nothing was done")
         .map_err(Problem::usage)?;
     listener.abort();
+    rotated.abort();
     progress.finish();
     let all_fresh = report.all_fresh() && !report.interrupted;
     match args.output {
@@ -75,7 +80,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     // whoever waits for the state need not wait for monitors
     drop(lock);
     if !args.dry_run {
-        for problem in metrics::tell(&site, &dir, &report).await {
+        for problem in observers::tell(&site, &dir, &report).await {
             output::warn(&format!("{problem:#}"));
         }
     }

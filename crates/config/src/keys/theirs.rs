@@ -107,8 +107,8 @@ pub(crate) const TOP: &[Key] = &[
     key(
         "logs",
         Named(&[
-            key("logfile", Later, Form::Path, "log file"),
-            key("debugfile", Later, Form::Path, "log file with everything"),
+            key("logfile", Used, Form::Path, "log file"),
+            key("debugfile", Used, Form::Path, "log file with everything"),
         ]),
         Form::Map,
         "log files of each executable",
@@ -129,10 +129,10 @@ pub(crate) const TOP: &[Key] = &[
     section(
         "loki",
         &[
-            key("host", Later, Form::Text, "Loki's address"),
+            key("host", Used, Form::Text, "Loki's address"),
             key(
                 "response_header_timeout",
-                Later,
+                Used,
                 Form::Span,
                 "how long it may take to answer",
             ),
@@ -141,7 +141,7 @@ pub(crate) const TOP: &[Key] = &[
     ),
     section(
         "tracing",
-        &[key("url", Later, Form::Text, "receiver of traces (OTLP)")],
+        &[key("url", Used, Form::Text, "receiver of traces (OTLP)")],
         "traces",
     ),
     section("mtk", MTK, "keys of mtk; the Go service ignores them"),

@@ -14,6 +14,24 @@ pub use values::{AcceptedKey, Effective, Origin};
 
 use crate::tree::Position;
 
+/// Somebody who is told after a run, by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// Its URL, a scheme in front of it.
+    pub url: String,
+    /// How long it is waited for, connection included.
+    pub timeout: Duration,
+}
+
+/// Log files beside stderr.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFiles {
+    /// What is INFO and above (`logs.<executable>.logfile`).
+    pub log: Option<PathBuf>,
+    /// What is DEBUG and above (`logs.<executable>.debugfile`).
+    pub debug: Option<PathBuf>,
+}
+
 /// Where metrics go after a run; nowhere, unless the file says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metrics {
@@ -69,6 +87,12 @@ pub struct Site {
     pub dev_label: String,
     /// Where metrics go after a run.
     pub metrics: Metrics,
+    /// Where what is logged at INFO and above goes after a run, beside stderr.
+    pub loki: Option<Receiver>,
+    /// Where the trace of a run goes.
+    pub traces: Option<Receiver>,
+    /// Where logs go beside stderr.
+    pub log_files: LogFiles,
     /// Keys accepted whose function comes later, or is not needed here.
     pub later: Vec<AcceptedKey>,
     /// The values in effect for all services, and where each comes from.

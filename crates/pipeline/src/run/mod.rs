@@ -28,7 +28,7 @@ pub(crate) use self::{
 use crate::{
     failure::{Failure, Stage},
     ledger::{Ending, Ledger, Progress},
-    report::{Report, ServiceReport, Target, Traffic},
+    report::{Outcome, Report, ServiceReport, Target, Traffic},
     selection::Selection,
     stop::{GRACE, Stop},
 };
@@ -124,7 +124,8 @@ pub async fn run(
         remember::outcomes(&world, &services).await;
     }
     world.state.close().await;
-    Ok(Report {
+    let report = Report {
+        trace_id: ledger.trace_id(),
         started,
         seconds: ledger.elapsed(),
         interrupted: interrupted || stop.asked(),
@@ -136,7 +137,18 @@ pub async fn run(
         },
         shared: ledger.shared(),
         services,
-    })
+    };
+    tracing::info!(
+        trace_id = %report.trace_id,
+        seconds = report.seconds,
+        done = report.count(Outcome::Done),
+        fresh = report.count(Outcome::Fresh) + report.count(Outcome::Trusted),
+        failed = report.count(Outcome::Failed),
+        interrupted = report.interrupted,
+        vault_requests = report.traffic.vault_requests,
+        "run ended"
+    );
+    Ok(report)
 }
 
 /// Ends when the whole run has taken too long. While Vault's quota lets nothing through, nothing can be done about it: that

@@ -159,6 +159,7 @@ fn a_run_is_told_under_the_names_dashboards_know() {
         path: path.into(),
     };
     let report = Report {
+        trace_id: pipeline::TraceId::random(),
         started: at(9_000),
         seconds: 5.0,
         interrupted: false,

@@ -1,0 +1,130 @@
+//! Who is told after a run: monitors, Loki, a receiver of traces. All at once, each within its time; none can fail the run.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use config::{Receiver, Site};
+use jiff::Timestamp;
+use pipeline::Report;
+use state::State;
+use telemetry::{Facts, Gateway, Labels, Registry, Teller, Trace};
+
+use crate::logging;
+
+/// The Go service's program that did what a run of mtk does.
+const EXECUTABLE: &str = "token-push";
+
+/// Tells everybody who is configured; what went wrong is for the caller to say.
+pub(crate) async fn tell(site: &Site, state_dir: &Path, report: &Report) -> Vec<anyhow::Error> {
+    let (metrics, loki, traces) = tokio::join!(
+        metrics(site, state_dir, report),
+        lines(site, report),
+        trace(site, report)
+    );
+    metrics
+        .into_iter()
+        .chain(loki.err())
+        .chain(traces.err())
+        .collect()
+}
+
+async fn metrics(site: &Site, state_dir: &Path, report: &Report) -> Vec<anyhow::Error> {
+    let wanted = &site.metrics;
+    if wanted.textfile.is_none() && wanted.pushgateway.is_none() {
+        return Vec::new();
+    }
+    let registry = match registry(site, state_dir, report).await {
+        Ok(registry) => registry,
+        Err(error) => return vec![error],
+    };
+    let mut problems = Vec::new();
+    if let Some(path) = &wanted.textfile
+        && let Err(error) = telemetry::write_textfile(&registry, path)
+    {
+        problems.push(error.into());
+    }
+    if let Some(address) = &wanted.pushgateway
+        && let Err(error) = push(site, address, &registry).await
+    {
+        problems.push(error);
+    }
+    problems
+}
+
+async fn registry(site: &Site, state_dir: &Path, report: &Report) -> anyhow::Result<Registry> {
+    let state = State::open_read_only(state_dir)
+        .await
+        .context("there are no metrics without the state")?;
+    let snapshot = state
+        .snapshot()
+        .await
+        .context("there are no metrics without the state")?;
+    let facts = Facts {
+        site,
+        snapshot: &snapshot,
+        report: Some(report),
+        executable: EXECUTABLE,
+        version: env!("CARGO_PKG_VERSION"),
+        now: Timestamp::now(),
+    };
+    telemetry::metrics(&facts).context("the metrics contradict each other")
+}
+
+async fn push(site: &Site, address: &str, registry: &Registry) -> anyhow::Result<()> {
+    let gateway = Gateway {
+        address: address.to_owned(),
+        job: site.metrics.job.clone(),
+        instance: site.metrics.instance.clone().unwrap_or_else(host),
+        timeout: site.metrics.timeout,
+    };
+    Ok(telemetry::push(registry, &gateway, tls(site)?).await?)
+}
+
+async fn lines(site: &Site, report: &Report) -> anyhow::Result<()> {
+    let Some(Receiver { url, timeout }) = &site.loki else {
+        return Ok(());
+    };
+    let labels = Labels {
+        command: EXECUTABLE,
+        environment: &site.dev_label,
+    };
+    let Some(lines) = logging::lines().and_then(|l| l.take(&labels, &report.trace_id.to_string())) else {
+        return Ok(());
+    };
+    Ok(telemetry::send_lines(&lines, url, at_least(*timeout), tls(site)?).await?)
+}
+
+async fn trace(site: &Site, report: &Report) -> anyhow::Result<()> {
+    let Some(Receiver { url, timeout }) = &site.traces else {
+        return Ok(());
+    };
+    let teller = Teller {
+        executable: EXECUTABLE,
+        environment: &site.dev_label,
+        version: env!("CARGO_PKG_VERSION"),
+        host: &host(),
+    };
+    let trace = Trace::of(report, &teller);
+    Ok(telemetry::send_trace(&trace, url, at_least(*timeout), tls(site)?).await?)
+}
+
+/// A TLS handshake with a receiver far away wants more than the milliseconds somebody may have written.
+fn at_least(timeout: Duration) -> Duration {
+    timeout.max(Duration::from_millis(500))
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The roots that Vault is recognised by; who is told is at the same site.
+fn tls(site: &Site) -> anyhow::Result<Arc<tls::ClientConfig>> {
+    let trust = tls::Trust {
+        system: true,
+        ca_file: site.vault.ca_file.clone(),
+        ca_dir: site.vault.ca_dir.clone(),
+        crl: tls::Crl::Off,
+        name: None,
+    };
+    tls::client_config(&trust).context("the trust settings cannot be honoured")
+}

@@ -1,0 +1,57 @@
+//! Who is told besides monitors: Loki, a receiver of traces, log files.
+
+use std::time::Duration;
+
+use super::Plan;
+use crate::{LogFiles, Receiver};
+
+/// The Go service's own default for Loki.
+const LOKI_TIMEOUT: Duration = Duration::from_secs(1);
+const TRACES_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whose log files are ours: our own, then those of the Go service's program that did our work.
+const EXECUTABLES: [&str; 2] = ["mtk", "token-push"];
+
+impl Plan<'_, '_> {
+    pub(super) fn loki(&mut self) -> Option<Receiver> {
+        let section = self.top.child("loki", self.report);
+        let host = self.text(&section, "host")?;
+        let timeout = self.span(&section, "response_header_timeout", LOKI_TIMEOUT);
+        Some(Receiver {
+            url: with_scheme(host, "https"),
+            timeout,
+        })
+    }
+
+    pub(super) fn traces(&mut self) -> Option<Receiver> {
+        let section = self.top.child("tracing", self.report);
+        let url = self.text(&section, "url")?;
+        Some(Receiver {
+            url: with_scheme(url, "https"),
+            timeout: TRACES_TIMEOUT,
+        })
+    }
+
+    pub(super) fn log_files(&mut self) -> LogFiles {
+        let logs = self.top.child("logs", self.report);
+        let Some(section) = EXECUTABLES
+            .iter()
+            .find(|name| logs.get(name).is_some())
+            .map(|name| logs.child(name, self.report))
+        else {
+            return LogFiles::default();
+        };
+        LogFiles {
+            log: self.path(&section, "logfile"),
+            debug: self.path(&section, "debugfile"),
+        }
+    }
+}
+
+fn with_scheme(address: String, scheme: &str) -> String {
+    if address.contains("://") {
+        address
+    } else {
+        format!("{scheme}://{address}")
+    }
+}
