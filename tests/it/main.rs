@@ -6,6 +6,8 @@
 mod bed;
 mod command_line;
 mod condor_auth;
+mod condor_config;
+mod condor_methods;
 mod consumers;
 mod credd_commands;
 mod doctor;

@@ -120,8 +120,14 @@ fn integration(steps: &mut Steps, filter: &[String]) -> Result<()> {
             &say::people,
         )
     })?;
-    // only the tests of credds want it
-    if filter.is_empty() || filter.iter().any(|name| "credd_commands".contains(name.as_str())) {
+    // only these want it
+    let second = ["credd_commands", "condor_config"];
+    let wanted = |name: &String| {
+        second
+            .iter()
+            .any(|test| test.contains(name.as_str()) || name.starts_with(test))
+    };
+    if filter.is_empty() || filter.iter().any(wanted) {
         steps.step("second pool up", || bed.add_second_pool(&say::people))?;
     }
     let result = steps.step("integration tests", || {

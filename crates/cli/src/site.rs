@@ -3,7 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
-use config::{Finding, Severity, Site};
+use condor_config::{Disk, Environment};
+use config::{Finding, HtCondor, Severity, Site};
 
 use crate::{Problem, args::Cli, output};
 
@@ -18,7 +19,10 @@ pub(crate) fn load(cli: &Cli) -> Result<Arc<Site>, Problem> {
 
 /// The same, leaving the findings to the caller.
 pub(crate) fn load_quietly(cli: &Cli) -> Result<(Site, Vec<Finding>), Problem> {
-    let env = config::Env::from_lookup(|name| std::env::var(name).ok());
+    let mut env = config::Env::from_lookup(|name| std::env::var(name).ok());
+    let condor = condor_config::read(&Environment::of_this_process(), &Disk);
+    env.htcondor = HtCondor::of(&condor);
+    env.bearer_files = crate::commands::token::bearer_files();
     let path = config::find(cli.config.as_deref(), &env).map_err(Problem::usage)?;
     let loaded = config::load(&path, &env).map_err(Problem::usage)?;
     let mut findings = loaded.findings;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Error;
+use crate::{Error, HtCondor};
 
 /// Where the file is looked for, in this order: ours first, then the Go service's own places.
 pub const DIRECTORIES: [&str; 4] = ["/etc/mtk", "/etc/managed-tokens", "$HOME/.managed-tokens", "."];
@@ -36,6 +36,10 @@ pub struct Env {
     pub dev_label: Option<String>,
     /// The system's configuration of ssh, [`Env::SSH_CONFIG`] in life; read after `~/.ssh/config`.
     pub ssh_config: Option<PathBuf>,
+    /// What HTCondor's own configuration on this host says: it counts where the file says nothing.
+    pub htcondor: HtCondor,
+    /// Where WLCG bearer token discovery looks for a token's file, in its order.
+    pub bearer_files: Vec<PathBuf>,
 }
 
 impl Env {
@@ -61,6 +65,8 @@ impl Env {
             htgettoken_opts: get(Self::HTGETTOKENOPTS),
             dev_label: get(Self::DEV_LABEL),
             ssh_config: Some(Self::SSH_CONFIG.into()),
+            htcondor: HtCondor::default(),
+            bearer_files: Vec::new(),
         }
     }
 }

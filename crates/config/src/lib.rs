@@ -31,6 +31,7 @@
 //! ```
 
 mod check;
+mod condor;
 mod copier;
 mod duration;
 mod files;
@@ -56,6 +57,7 @@ use std::{
 };
 
 pub use check::check;
+pub use condor::{CondorAccess, HtCondor, Method, Said, SuperUser};
 pub use files::check_files;
 pub use find::{DIRECTORIES, DROP_INS, Env, NAMES, find};
 pub use finding::{Finding, Severity};
@@ -238,10 +240,9 @@ pub fn parse_all<T: AsRef<str>>(path: &Path, texts: &[(PathBuf, T)], env: &Env) 
         path: path.to_owned(),
     })?;
     let site = Plan::new(top, env, &mut report).build(path, &files);
-    Ok(Loaded {
-        site,
-        findings: report.finish(),
-    })
+    let mut findings = report.finish();
+    findings.extend(env.htcondor.findings.iter().cloned());
+    Ok(Loaded { site, findings })
 }
 
 /// The tree all texts come to.

@@ -100,6 +100,7 @@ impl<'a, 't> Plan<'a, 't> {
             ssh_files: ConfigFiles::read(self.env.home.as_deref(), self.env.ssh_config.as_deref()),
             known_hosts_given,
             min_token_lifetime,
+            condor: mtk.child("condor", self.report),
         };
         self.experiments(&shared, &mut site);
         site.later = self.later;

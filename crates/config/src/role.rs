@@ -1,5 +1,6 @@
 //! One role of one experiment, resolved into a service or into the reasons why it cannot be one.
 
+mod condor;
 mod identity;
 mod nodes;
 mod peers;
@@ -28,6 +29,8 @@ pub(crate) struct Shared<'a, 't> {
     /// Whether `mtk.ssh.knownHosts` was given: then `sshOptions` have no say in it.
     pub(crate) known_hosts_given: bool,
     pub(crate) min_token_lifetime: Duration,
+    /// `mtk.condor`
+    pub(crate) condor: Section<'t>,
 }
 
 /// What is known of a role even if it cannot run: enough to keep its place among those that share a file.
@@ -70,7 +73,14 @@ impl<'a, 't> RoleReader<'a, 't> {
     }
 
     /// Reads the role. `issuer` is the experiment's name at HTCondor, its override applied.
-    pub(crate) fn read(mut self, id: ServiceId, issuer: &str, later: &mut Vec<AcceptedKey>) -> Read {
+    /// `experiment` is its section `condor`.
+    pub(crate) fn read(
+        mut self,
+        id: ServiceId,
+        issuer: &str,
+        experiment: &Section<'t>,
+        later: &mut Vec<AcceptedKey>,
+    ) -> Read {
         self.role
             .check_keys(keys::ROLE, Unknown::Refuse, self.report, later);
         let at = self.role.at();
@@ -81,6 +91,10 @@ impl<'a, 't> RoleReader<'a, 't> {
         let uid = self.uid();
         let vault_server = self.vault_server();
         let store = self.store();
+        let condor = self.condor(experiment, later);
+        if store && let Some(server) = &vault_server {
+            self.check_trusted(server);
+        }
         let credds = self.words("condorCreddHost").unwrap_or_default();
         let collectors = self.collectors(store && credds.is_empty());
         let schedd_constraint = self.constraint();
@@ -110,6 +124,7 @@ impl<'a, 't> RoleReader<'a, 't> {
                 vault_server,
                 collectors,
                 schedd_constraint,
+                condor,
                 credds,
                 store,
                 nodes,

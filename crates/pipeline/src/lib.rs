@@ -6,6 +6,7 @@
 //!
 //! Left to others: protocols (the client crates), reading the configuration, printing, exit codes.
 
+mod access;
 mod doctor;
 mod failure;
 mod ledger;
@@ -21,6 +22,7 @@ mod status;
 mod stop;
 mod words;
 
+pub use access::{Robot as CondorRobot, principal as condor_principal};
 pub use doctor::{Check, Diagnosis, Health, Hop, doctor};
 pub use failure::{Failure, Stage};
 pub use ledger::{NoProgress, Progress};

@@ -164,7 +164,7 @@ pub async fn revoke(
             .filter(|s| s.service == case.key)
             .map(|s| s.credd.clone())
             .collect();
-        tell(case.credds(ticket.as_ref(), known).await);
+        tell(case.credds(known).await);
     }
     tell(vec![case.node_token(&vault).await]);
     if everywhere {

@@ -5,6 +5,7 @@
 #![expect(clippy::panic, reason = "this is how an oracle speaks")]
 
 pub mod client;
+pub mod condor_config;
 pub mod site;
 pub mod vault;
 
@@ -26,7 +27,7 @@ use zeroize::Zeroizing;
 pub type Oracle = fn(&[u8]);
 
 /// All of them, by the names of their fuzz targets and of their folders of fixtures.
-pub const ALL: [(&str, Oracle); 17] = [
+pub const ALL: [(&str, Oracle); 18] = [
     ("frame", frame),
     ("ad", ad),
     ("sinful", sinful),
@@ -34,6 +35,7 @@ pub const ALL: [(&str, Oracle); 17] = [
     ("reply", reply),
     ("answer", answer),
     ("client", client::client),
+    ("condor_config", condor_config::read),
     ("config", site::config),
     ("keytab", site::keytab),
     ("vault_token", vault::token),

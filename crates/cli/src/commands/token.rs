@@ -7,6 +7,8 @@ pub(crate) mod obtain;
 pub(crate) mod options;
 mod show;
 
+pub(crate) use discovery::bearer_files;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Context;

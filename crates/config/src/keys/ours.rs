@@ -59,9 +59,59 @@ pub(crate) const MTK: &[Key] = &[
         )],
         "tokens on nodes",
     ),
+    section("condor", CONDOR, "how robots prove themselves to credds"),
     section("limits", LIMITS, "how much runs at once"),
     section("vault", VAULT, "how Vault is recognised, and how much it takes"),
     section("ssh", SSH, "how nodes are reached"),
+];
+
+/// For all below `mtk`, and in an experiment or a role.
+pub(crate) const CONDOR: &[Key] = &[
+    key(
+        "methods",
+        Used,
+        Form::List,
+        "methods to offer, of KERBEROS, SCITOKENS, TOKEN, SSL (all of these), FS, CLAIMTOBE, ANONYMOUS",
+    ),
+    key(
+        "caFile",
+        Used,
+        Form::Path,
+        "CA certificates of daemons, for SSL and SCITOKENS, beside the system's",
+    ),
+    key("caDir", Used, Form::Path, "directory of such"),
+    key(
+        "certificate",
+        Used,
+        Form::Path,
+        "client certificate for SSL, as PEM",
+    ),
+    key("key", Used, Form::Path, "its key, if it is not in the same file"),
+    key(
+        "tokenDirectory",
+        Used,
+        Form::Path,
+        "directory of tokens of the pool (IDTOKENS), for TOKEN",
+    ),
+    key(
+        "bearerTokenFile",
+        Used,
+        Form::Path,
+        "file of a bearer token, for SCITOKENS",
+    ),
+    key(
+        "superUser",
+        Used,
+        Form::Text,
+        "the HTCondor user the robot is, if it stores for the account (CRED_SUPER_USERS of the credds)",
+    ),
+    key(
+        "superUserPrincipal",
+        Used,
+        Form::Text,
+        "principal of that user, realm included, if it is not the service's own",
+    ),
+    key("superUserKeytab", Used, Form::Path, "keytab of that principal"),
 ];
 
 const LIMITS: &[Key] = &[

@@ -1,6 +1,7 @@
 //! Keys of the Go service.
 
 use super::{
+    CONDOR,
     Fate::{Later, Named, NotNeeded, Used},
     Form, Key, MTK, key, section,
 };
@@ -309,6 +310,11 @@ pub(crate) const EXPERIMENT: &[Key] = &[
         Form::Text,
         "the experiment's name at HTCondor and Vault, if it is another one",
     ),
+    section(
+        "condor",
+        CONDOR,
+        "how its robots prove themselves to credds; before mtk.condor (mtk)",
+    ),
     key("roles", Used, Form::Map, "its roles"),
 ];
 
@@ -325,6 +331,11 @@ pub(crate) const ROLE: &[Key] = &[
         Used,
         Form::List,
         "nodes that get this role's files",
+    ),
+    section(
+        "condor",
+        CONDOR,
+        "how its robot proves itself to credds; before the experiment's and mtk.condor (mtk)",
     ),
     key(
         "primary",

@@ -40,6 +40,8 @@ impl<'t> Plan<'_, 't> {
             experiment.check_keys(keys::EXPERIMENT, Unknown::Refuse, self.report, &mut self.later);
             let name = entry.key.as_str();
             let issuer = self.issuer(&experiment, name);
+            let condor = experiment.child("condor", self.report);
+            condor.check_keys(keys::CONDOR, Unknown::Refuse, self.report, &mut self.later);
             let reasons = self.report.take_refusals();
             let roles = experiment.child("roles", self.report);
             if roles.entries().is_empty() {
@@ -76,8 +78,12 @@ impl<'t> Plan<'_, 't> {
                     });
                     continue;
                 };
-                let read =
-                    RoleReader::new(shared, section, self.report).read(id.clone(), &issuer, &mut self.later);
+                let read = RoleReader::new(shared, section, self.report).read(
+                    id.clone(),
+                    &issuer,
+                    &condor,
+                    &mut self.later,
+                );
                 reasons.extend(self.report.take_refusals());
                 let service = match read.service {
                     Some(service) if reasons.is_empty() => {

@@ -15,10 +15,19 @@ impl RoleReader<'_, '_> {
             }
         }
         let Some((server, setting)) = self.text("vaultServer") else {
+            // the Go service asks condor_config_val last
+            if let Some(said) = &self.shared.env.htcondor.gettoken_opts {
+                let words = words::split(&said.value).ok();
+                let server = words.and_then(|w| words::flag(&w, 'a', "vaultserver"));
+                if let Some(server) = server {
+                    self.keep("vaultServer", &server, Origin::HtCondor(said.place.clone()));
+                    return Some(server);
+                }
+            }
             self.missing(
                 "vaultServer",
-                "there is no Vault server",
-                "write vaultServer at the top; HTCondor's own configuration is not asked for it",
+                "there is no Vault server, in HTCondor's configuration neither",
+                "write vaultServer at the top",
             );
             return None;
         };
@@ -62,11 +71,21 @@ impl RoleReader<'_, '_> {
     }
 
     pub(super) fn collectors(&mut self, needed: bool) -> Vec<String> {
-        let found = self.words("condorCollectorHost");
+        let mut found = self.words("condorCollectorHost");
+        if let (None, Some(said)) = (&found, &self.shared.env.htcondor.collector) {
+            let list = said.value.split([',', ' ', '\t', '\n']);
+            let list: Vec<String> = list.filter(|host| !host.is_empty()).map(str::to_owned).collect();
+            self.keep(
+                "condorCollectorHost",
+                list.join(","),
+                Origin::HtCondor(said.place.clone()),
+            );
+            found = Some(list);
+        }
         if found.is_none() && needed {
             self.missing(
                 "condorCollectorHost",
-                "there is neither a collector to ask for credds nor a condorCreddHost",
+                "there is neither a collector to ask for credds nor a condorCreddHost, and HTCondor's configuration on this host names none",
                 "write condorCollectorHost at the top",
             );
         }

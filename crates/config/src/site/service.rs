@@ -11,6 +11,7 @@ use credential::{Principal, ServiceName};
 
 use super::{Effective, Ssh};
 use crate::{
+    CondorAccess,
     template::{Field, Template, Val},
     tree::Position,
 };
@@ -57,6 +58,8 @@ pub struct Service {
     pub schedd_constraint: Option<String>,
     /// The credds to store in; empty: those of the schedds the collector knows.
     pub credds: Vec<String>,
+    /// How its robot proves itself to credds.
+    pub condor: CondorAccess,
     /// Whether anything is stored in credds at all (`tokenGetterOverride: getToken` says no).
     pub store: bool,
     /// The nodes to push to.

@@ -37,6 +37,8 @@ pub enum Origin {
     Override(Position),
     /// An environment variable of this name.
     Environment(&'static str),
+    /// HTCondor's own configuration on this host, at this place in it.
+    HtCondor(String),
     /// Nobody set it.
     Default,
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Origin {
             Self::File(at) => write!(f, "line {}", at.line),
             Self::Override(at) => write!(f, "override in line {}", at.line),
             Self::Environment(name) => write!(f, "environment {name}"),
+            Self::HtCondor(place) => write!(f, "HTCondor's configuration, {place}"),
             Self::Default => f.write_str("default"),
         }
     }

@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use kerberos::Ticket;
 use state::EdgeId;
 
 use super::{Case, Check, Hop};
@@ -28,16 +27,22 @@ pub(super) async fn examine(case: &Case<'_>) -> Vec<Check> {
             return checks;
         }
     };
-    let each = found.into_iter().map(async |credd| match (credd, &case.ticket) {
-        (Err((name, failure)), _) => {
+    let each = found.into_iter().map(async |credd| match credd {
+        Err((name, failure)) => {
             let failure = Failure {
                 peer: name,
                 ..failure
             };
             Check::failed(Hop::Credd, &failure, service)
         }
-        (Ok(address), None) => Check::skipped(Hop::Credd, address.name(), "there is no ticket"),
-        (Ok(address), Some(ticket)) => one(case, &address, ticket).await,
+        Ok(address) => match case.world.credd(&address, service).await {
+            Ok(credd) => one(case, &address, &credd).await,
+            // that was said at its own hop
+            Err(_) if case.ticket.is_none() => {
+                Check::skipped(Hop::Credd, address.name(), "there is no ticket")
+            }
+            Err(failure) => Check::failed(Hop::Credd, &failure, service),
+        },
     });
     checks.extend(join_all(each).await);
     checks
@@ -65,11 +70,10 @@ async fn collectors(case: &Case<'_>) -> Vec<Check> {
     join_all(each).await
 }
 
-async fn one(case: &Case<'_>, address: &credd_client::CreddAddress, ticket: &Ticket) -> Check {
+async fn one(case: &Case<'_>, address: &credd_client::CreddAddress, credd: &credd_client::Credd) -> Check {
     let service = case.service;
     let name = service.name.to_string();
     let peer = address.name().to_owned();
-    let credd = case.world.credd(address, service, ticket);
     let held = match credd.query(&service.account, &name, None).await {
         Ok(held) => held,
         Err(e) => {

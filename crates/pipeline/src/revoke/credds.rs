@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use kerberos::Ticket;
 
 use super::{Case, Ended, Step, Taken};
 use crate::failure::{Failure, Stage};
@@ -32,15 +31,7 @@ fn handles<'n>(
 }
 
 impl Case<'_> {
-    pub(super) async fn credds(
-        &self,
-        ticket: Result<&Ticket, &Failure>,
-        mut known: BTreeSet<String>,
-    ) -> Vec<Step> {
-        let ticket = match ticket {
-            Ok(ticket) => ticket,
-            Err(failure) => return vec![Step::failed(Taken::Credential, "all credds", failure)],
-        };
+    pub(super) async fn credds(&self, mut known: BTreeSet<String>) -> Vec<Step> {
         let found = match self.world.credds.of(self.service).await {
             Ok(found) => found,
             Err(failure) => return vec![Step::failed(Taken::Credential, "all credds", &failure)],
@@ -59,7 +50,7 @@ impl Case<'_> {
                 }
             }
         }
-        let each = join_all(addresses.iter().map(|address| self.credd(address, ticket))).await;
+        let each = join_all(addresses.iter().map(|address| self.credd(address))).await;
         steps.extend(each.into_iter().flatten());
         steps.extend(known.into_iter().map(|name| {
             let text = "no collector knows this credd any more; what was stored there stays until it ends";
@@ -69,9 +60,15 @@ impl Case<'_> {
     }
 
     /// Handles first: their credentials are read with the token of the service's own.
-    async fn credd(&self, address: &credd_client::CreddAddress, ticket: &Ticket) -> Vec<Step> {
+    async fn credd(&self, address: &credd_client::CreddAddress) -> Vec<Step> {
         let (account, name) = (&self.service.account, self.service.name.to_string());
-        let credd = self.world.credd(address, self.service, ticket);
+        let credd = match self.world.credd(address, self.service).await {
+            Ok(credd) => credd,
+            Err(failure) => {
+                let place = format!("{} {name}", address.name());
+                return vec![Step::failed(Taken::Credential, place, &failure)];
+            }
+        };
         let listed = credd.list(account).await;
         let held: Vec<&str> = listed.iter().flatten().map(|entry| entry.name.as_str()).collect();
         let mut steps = Vec::new();

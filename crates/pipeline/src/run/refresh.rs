@@ -202,7 +202,7 @@ impl Half<'_> {
         let name = credds::name(found);
         let target = store_target(self.service, name);
         let known = self.known.stores.get(name);
-        let asked = self.ask(found, ticket).await;
+        let asked = self.ask(found).await;
         let due = match &asked {
             Ok((_, there)) => {
                 plan::store_due(known, *there, &self.world.policy(self.service), Timestamp::now())
@@ -211,16 +211,14 @@ impl Half<'_> {
         };
         self.answered(due.as_ref());
         let expires = known.map(|s| s.expires);
-        let (credd, ticket) = match (asked, ticket) {
-            (Ok((credd, _)), Ok(ticket)) => (credd, ticket),
-            (Err(failure), _) => {
+        let credd = match asked {
+            Ok((credd, _)) => credd,
+            Err(failure) => {
                 return self
                     .world
                     .ledger
                     .end(self.index, target, Ending::failed(failure).until(expires));
             }
-            // without a ticket nothing could have been asked
-            (Ok(_), Err(_)) => return,
         };
         // the first one's login is made for the nodes anyway, and is not to lie about unheld
         let for_nodes = self.node_reason.as_ref().filter(|_| self.apart && n == 0);
@@ -232,6 +230,7 @@ impl Half<'_> {
                 Ending::new(Outcome::Fresh).until(expires),
             );
         }
+        let is_due = due.is_some();
         let reason = match (due, self.apart) {
             (Some(due), true) => due.to_string(),
             (None, true) => return,
@@ -249,6 +248,17 @@ impl Half<'_> {
             let ending = Ending::new(Outcome::Due).because(Some(reason)).until(expires);
             return self.world.ledger.end(self.index, target, ending);
         }
+        let ticket = match ticket {
+            Ok(ticket) => ticket,
+            // the credd knew us by other means; what it holds is as good as it was
+            Err(_) if !is_due => return,
+            Err(failure) => {
+                let ending = Ending::failed(failure.clone())
+                    .because(Some(reason))
+                    .until(expires);
+                return self.world.ledger.end(self.index, target, ending);
+            }
+        };
         let ending = match self.store(n, &credd, name, ticket).await {
             Ok(until) => Ending::new(Outcome::Done)
                 .because(Some(reason))
@@ -259,14 +269,9 @@ impl Half<'_> {
     }
 
     /// Reaches the credd, proves who we are, and asks what it holds.
-    async fn ask(
-        &self,
-        found: &Found,
-        ticket: &Result<Ticket, Failure>,
-    ) -> Result<(Arc<Credd>, AtPeer), Failure> {
+    async fn ask(&self, found: &Found) -> Result<(Arc<Credd>, AtPeer), Failure> {
         let address = found.as_ref().map_err(|(_, failure)| failure.clone())?;
-        let ticket = ticket.as_ref().map_err(Clone::clone)?;
-        let credd = self.world.credd(address, self.service, ticket);
+        let credd = self.world.credd(address, self.service).await?;
         let held = retry(self.world.store_budget, &self.world.stop, || async {
             let _permit = self.world.credd_permit(address.name()).await;
             credd

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -46,7 +46,17 @@ impl Tickets {
 
     /// The service's ticket, or why there is none; the same answer for everybody who asks in this run.
     pub(crate) async fn of(&self, service: &Service) -> Result<Ticket, Failure> {
-        let key = (service.keytab.clone(), service.principal.clone());
+        self.of_robot(service, &service.keytab, &service.principal).await
+    }
+
+    /// The same for another principal that works for the service.
+    pub(crate) async fn of_robot(
+        &self,
+        service: &Service,
+        keytab: &Path,
+        principal: &Principal,
+    ) -> Result<Ticket, Failure> {
+        let key = (keytab.to_owned(), principal.clone());
         let slot = self
             .slots
             .lock()
@@ -56,7 +66,7 @@ impl Tickets {
             .clone();
         slot.get_or_init(|| async {
             let began = self.ledger.elapsed();
-            let ticket = self.acquire(service).await;
+            let ticket = self.acquire(keytab, principal).await;
             self.ledger.took(Shared::Ticket {
                 service: service.id.to_string(),
                 seconds: self.ledger.elapsed() - began,
@@ -68,10 +78,10 @@ impl Tickets {
         .clone()
     }
 
-    async fn acquire(&self, service: &Service) -> Result<Ticket, Failure> {
-        let keytab = Keytab::open(&service.keytab, &service.principal)
-            .map_err(|e| Failure::new(Stage::Keytab, service.keytab.display().to_string(), &e, false))?;
-        let realm = service.principal.realm();
+    async fn acquire(&self, path: &Path, principal: &Principal) -> Result<Ticket, Failure> {
+        let keytab = Keytab::open(path, principal)
+            .map_err(|e| Failure::new(Stage::Keytab, path.display().to_string(), &e, false))?;
+        let realm = principal.realm();
         retry(self.budget, &self.stop, || async {
             match tokio::time::timeout(self.deadline, self.gss.acquire(&keytab)).await {
                 Ok(Ok(ticket)) => Ok(ticket),

@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
-use config::{Service, Site};
-use credd_client::{Credd, CreddAddress, Identity};
+use config::{CondorAccess, Service, Site};
+use credd_client::{Credd, CreddAddress};
 use credential::Principal;
 use jiff::SignedDuration;
-use kerberos::{Gss, Ticket};
+use kerberos::Gss;
 use state::State;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::{CannotRun, Request, credds::Credds, login::at_least_a_second, tickets::Tickets};
 use crate::{
+    access::{self, Robot},
     failure::{Failure, Stage},
     ledger::Ledger,
     plan::Policy,
@@ -29,7 +30,25 @@ const GSS_THREADS: usize = 8;
 /// Connections to one credd at a time: it handles them one after another anyway.
 const PER_CREDD: usize = 8;
 
-type CreddKey = (String, Principal, String);
+/// What tells robots apart at credds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct RobotKey {
+    principal: Principal,
+    account: String,
+    access: CondorAccess,
+}
+
+impl RobotKey {
+    fn of(service: &Service) -> Self {
+        Self {
+            principal: service.principal.clone(),
+            account: service.account.clone(),
+            access: service.condor.clone(),
+        }
+    }
+}
+
+type RobotSlot = Arc<OnceCell<Result<Robot, Failure>>>;
 
 pub(crate) struct World {
     pub(crate) request: Request,
@@ -58,7 +77,8 @@ pub(crate) struct World {
     vault_concurrency: usize,
     tls: Arc<tls::ClientConfig>,
     vaults: Mutex<HashMap<String, Result<vault_client::Client, Failure>>>,
-    clients: Mutex<HashMap<CreddKey, Arc<Credd>>>,
+    clients: Mutex<HashMap<(String, RobotKey), Arc<Credd>>>,
+    robots: Mutex<HashMap<RobotKey, RobotSlot>>,
     all_credds: Arc<Semaphore>,
     each_credd: Mutex<HashMap<String, Arc<Semaphore>>>,
     credd_options: credd_client::Options,
@@ -127,6 +147,7 @@ impl World {
             tls: tls::client_config(&trust).map_err(CannotRun::Trust)?,
             vaults: Mutex::default(),
             clients: Mutex::default(),
+            robots: Mutex::default(),
             all_credds: Arc::new(Semaphore::new(site.limits.credd_concurrency)),
             each_credd: Mutex::default(),
             credd_options,
@@ -179,21 +200,41 @@ impl World {
             .sum()
     }
 
-    /// The client for one credd as one principal: two services of one robot share its session, two robots never do.
-    pub(crate) fn credd(&self, address: &CreddAddress, service: &Service, ticket: &Ticket) -> Arc<Credd> {
-        let key = (
-            address.name().to_owned(),
-            service.principal.clone(),
-            service.account.clone(),
-        );
+    /// The client for one credd as one robot: two services of one robot share its session, two robots never do.
+    pub(crate) async fn credd(
+        &self,
+        address: &CreddAddress,
+        service: &Service,
+    ) -> Result<Arc<Credd>, Failure> {
+        let robot = self.robot(service).await?;
+        let key = (address.name().to_owned(), RobotKey::of(service));
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients
+        Ok(clients
             .entry(key)
-            .or_insert_with(|| {
-                let identity = Identity::kerberos(ticket.clone(), self.gss.clone(), service.account.clone());
-                Arc::new(Credd::new(address.clone(), identity, self.credd_options.clone()))
-            })
-            .clone()
+            .or_insert_with(|| Arc::new(robot.at(address.clone())))
+            .clone())
+    }
+
+    /// What the service's robot has to prove itself with, gathered once a run.
+    async fn robot(&self, service: &Service) -> Result<Robot, Failure> {
+        let slot = self
+            .robots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(RobotKey::of(service))
+            .or_default()
+            .clone();
+        let (keytab, principal) = access::principal(service);
+        let gather = || {
+            Robot::gather(
+                &service.condor,
+                &service.account,
+                &self.gss,
+                self.credd_options.clone(),
+                self.tickets.of_robot(service, keytab, principal),
+            )
+        };
+        slot.get_or_init(gather).await.clone()
     }
 
     /// A place at the credd first, then one in the process, so that a full credd takes no places from others.

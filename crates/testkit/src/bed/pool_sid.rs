@@ -198,7 +198,9 @@ pub fn in_root(layout: &Layout, path: &str) -> PathBuf {
     root_of(layout).join(path.trim_start_matches('/'))
 }
 
-fn root_of(layout: &Layout) -> PathBuf {
+/// That root, as seen inside the bed.
+#[must_use]
+pub fn root_of(layout: &Layout) -> PathBuf {
     layout.run.join("root-sid")
 }
 

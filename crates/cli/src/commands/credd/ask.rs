@@ -3,9 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use credd_client::{Credd, CreddAddress, Entry, Held, Identity, Keep, Kind, Options, Pool, Restriction};
+use credd_client::{Credd, CreddAddress, Entry, Held, Keep, Kind, Options, Pool, Restriction};
 use jiff::{SignedDuration, Timestamp};
 use kerberos::{Gss, Keytab, Ticket};
+use pipeline::CondorRobot;
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{
@@ -28,7 +29,8 @@ const ONE_COMMAND: Keep = Keep {
 /// Why a place has no answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
-    /// `behind-broker` for a daemon that is reachable through CCB only, `keytab`, `ticket`, `no-credd`, or `credd`.
+    /// `behind-broker` for a daemon that is reachable through CCB only, `keytab`, `ticket`,
+    /// `configuration`, `no-credd`, or `credd`.
     pub(crate) kind: &'static str,
     /// The whole chain of causes.
     pub(crate) text: String,
@@ -41,6 +43,20 @@ impl Failure {
         Self {
             kind,
             text: format!("{:#}", error.into()),
+            advice: None,
+        }
+    }
+
+    /// What the robot proves itself with could not be had.
+    fn gathering(failure: pipeline::Failure) -> Self {
+        let kind = match failure.kind.as_str() {
+            "keytab" => "keytab",
+            "ticket" => "ticket",
+            _ => "configuration",
+        };
+        Self {
+            kind,
+            text: failure.text,
             advice: None,
         }
     }
@@ -277,9 +293,16 @@ async fn at_credds(robot: Arc<Robot>, gss: &Gss, pool: &Pool, only: &[String]) -
         credd: Err(failure),
         name,
     };
-    let ticket = match ticket(&robot, gss).await {
-        Ok(ticket) => ticket,
-        Err(failure) => return vec![nowhere("-".to_owned(), failure)],
+    let ticket = async {
+        ticket(&robot, gss).await.map_err(|failure| {
+            let stage = pipeline::Stage::Ticket;
+            pipeline::Failure::text(stage, failure.kind, robot.principal.to_string(), failure.text)
+        })
+    };
+    let gathered = CondorRobot::gather(&robot.access, &robot.account, gss, Options::default(), ticket).await;
+    let prover = match gathered {
+        Ok(prover) => prover,
+        Err(failure) => return vec![nowhere("-".to_owned(), Failure::gathering(failure))],
     };
     let mut found = match credds(&robot, pool).await {
         Ok(found) => found,
@@ -292,18 +315,14 @@ async fn at_credds(robot: Arc<Robot>, gss: &Gss, pool: &Pool, only: &[String]) -
             found.push((name.clone(), Err(Failure::new("no-credd", anyhow::anyhow!(text)))));
         }
     }
-    let identity = Identity::kerberos(ticket, gss.clone(), robot.mapped.clone());
     found
         .into_iter()
         .map(|(name, address)| match address {
-            Ok(address) => {
-                let credd = Credd::new(address, identity.clone(), Options::default());
-                Place {
-                    robot: robot.clone(),
-                    credd: Ok(Arc::new(credd.acting_for([robot.account.clone()]))),
-                    name,
-                }
-            }
+            Ok(address) => Place {
+                robot: robot.clone(),
+                credd: Ok(Arc::new(prover.at(address))),
+                name,
+            },
             Err(failure) => nowhere(name, failure),
         })
         .collect()

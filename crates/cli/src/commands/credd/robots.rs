@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::anyhow;
 use clap::Args;
+use config::{CondorAccess, SuperUser};
 use credential::Principal;
 use pipeline::Selection;
 
@@ -72,8 +73,6 @@ pub(crate) struct Robot {
     pub(crate) principal: Principal,
     pub(crate) keytab: PathBuf,
     pub(crate) account: String,
-    /// Whom credds must know it as.
-    pub(crate) mapped: String,
     /// The names at HTCondor of all that is stored for the account by itself.
     pub(crate) services: BTreeSet<String>,
     /// Those of them that were asked for; `None` if nothing was said, and then all the account has is meant.
@@ -83,6 +82,8 @@ pub(crate) struct Robot {
     /// By name; empty: those of the schedds.
     pub(crate) credds: Vec<String>,
     pub(crate) kerberos: Duration,
+    /// How it proves itself.
+    pub(crate) access: CondorAccess,
 }
 
 /// The robots that are meant.
@@ -116,7 +117,7 @@ fn by_keytab(
     Ok(Robot {
         principal: principal.clone(),
         keytab: keytab.to_owned(),
-        mapped: args.super_user.clone().unwrap_or_else(|| account.clone()),
+        access: with_super_user(CondorAccess::default(), args),
         account,
         services: which.service.iter().cloned().collect(),
         chosen: which.narrows().then(|| which.service.iter().cloned().collect()),
@@ -125,6 +126,18 @@ fn by_keytab(
         credds: which.credd.clone(),
         kerberos: KERBEROS,
     })
+}
+
+/// The command line's super user goes before the configuration's.
+fn with_super_user(mut access: CondorAccess, args: &RobotArgs) -> CondorAccess {
+    if let Some(name) = &args.super_user {
+        access.super_user = Some(SuperUser {
+            name: name.clone(),
+            principal: None,
+            keytab: None,
+        });
+    }
+    access
 }
 
 fn configured(cli: &Cli, which: &WhichArgs, args: &RobotArgs) -> Result<Vec<Robot>, Problem> {
@@ -145,11 +158,12 @@ fn configured(cli: &Cli, which: &WhichArgs, args: &RobotArgs) -> Result<Vec<Robo
     }
     let mut robots: Vec<Robot> = Vec::new();
     for service in site.services.iter().filter(|s| s.store && chosen.wants(s)) {
+        let (keytab, principal) = pipeline::condor_principal(service);
         let robot = Robot {
-            principal: service.principal.clone(),
-            keytab: service.keytab.clone(),
+            principal: principal.clone(),
+            keytab: keytab.to_owned(),
             account: service.account.clone(),
-            mapped: args.super_user.clone().unwrap_or_else(|| service.account.clone()),
+            access: with_super_user(service.condor.clone(), args),
             services: site
                 .services
                 .iter()

@@ -84,6 +84,11 @@ pub(crate) fn bearer_file() -> PathBuf {
     PathBuf::from(dir.unwrap_or_else(|| "/tmp".into())).join(format!("bt_u{}", uid()))
 }
 
+/// Where WLCG bearer token discovery looks for a file, in its order.
+pub(crate) fn bearer_files() -> Vec<PathBuf> {
+    vec![bearer_file(), PathBuf::from(format!("/tmp/bt_u{}", uid()))]
+}
+
 /// The bearer token a WLCG tool would use here: the environment's, else that of the files in their order.
 pub(super) fn bearer() -> anyhow::Result<BearerToken> {
     if let Ok(text) = env::var(crate::env::BEARER_TOKEN)
@@ -91,9 +96,8 @@ pub(super) fn bearer() -> anyhow::Result<BearerToken> {
     {
         return BearerToken::new(text.trim().to_owned()).context("BEARER_TOKEN holds no token");
     }
-    let file = bearer_file();
-    let tmp = PathBuf::from(format!("/tmp/bt_u{}", uid()));
-    for path in [&file, &tmp] {
+    let files = bearer_files();
+    for path in &files {
         if path.exists() {
             let text = read(path)?;
             if !text.is_empty() {
@@ -102,9 +106,12 @@ pub(super) fn bearer() -> anyhow::Result<BearerToken> {
         }
     }
     bail!(
-        "there is no bearer token in BEARER_TOKEN, {} or {}",
-        file.display(),
-        tmp.display()
+        "there is no bearer token in BEARER_TOKEN, {}",
+        files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect::<Vec<_>>()
+            .join(" or ")
     )
 }
 
