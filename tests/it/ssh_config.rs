@@ -50,6 +50,14 @@ fn first_use_is_recorded_where_the_site_allows_it_and_config_check_says_so() {
     let checked = operator.mtk(&["config", "check"]);
     let said = checked.stdout + &checked.stderr;
     assert!(said.contains("weakens trust and is honoured"), "{said}");
+    let status = operator.mtk(&["status"]);
+    assert!(
+        status
+            .stdout
+            .contains("is not verified (StrictHostKeyChecking=accept-new)"),
+        "{}",
+        status.stdout
+    );
     let home = home("");
     run(&operator, home.path()).all(&["done", "fresh"]);
     let record = operator.state().join("known_hosts");
@@ -57,4 +65,31 @@ fn first_use_is_recorded_where_the_site_allows_it_and_config_check_says_so() {
     assert_eq!(text.lines().count(), 3, "{text}");
     let mode = std::fs::metadata(&record).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// What `transport: auto` would use, and why, node by node.
+#[test]
+fn a_dry_run_says_how_each_node_would_be_reached() {
+    let operator = Operator::new();
+    let keys_only = "publickey over libssh2: the node accepts publickey";
+    let tickets_only = "gssapi-with-mic over russh: the node accepts gssapi-with-mic";
+    let both = "gssapi-with-mic over russh: the node accepts publickey, gssapi-with-mic";
+    // with no token yet, and with one that some nodes lack
+    for node in ["gss", "key", "both"] {
+        bed().clean_node(node);
+    }
+    for turn in 0..2 {
+        let planned = operator.run(&["--dry-run"]);
+        planned.all(&["due", "fresh"]);
+        let said = &planned.ran.stdout;
+        for way in [keys_only, tickets_only, both] {
+            assert!(said.contains(way), "{turn}: {way}: {said}");
+        }
+        if turn == 0 {
+            operator.run(&[]).all(&["done", "fresh"]);
+            for node in ["gss", "key", "both"] {
+                bed().clean_node(node);
+            }
+        }
+    }
 }

@@ -17,6 +17,9 @@ use crate::{Error, Stage};
 /// All a server may say before its banner. RFC 4253 sets no limit; sshd says one line or nothing.
 const MAX_PREAMBLE: usize = 8 * 1024;
 
+/// What OpenSSH says to an address it keeps out, since 9.8.
+const KEPT_OUT: &str = "Not allowed at this time";
+
 /// A moment, and how long we had given it.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline {
@@ -155,9 +158,13 @@ async fn banner(stream: &TcpStream, node: &str, port: u16) -> Result<String, Err
     let mut said = Vec::new();
     let mut at_line_start = true;
     let mut buffer = [0; 1024];
-    let closed = |said: &[u8]| Error::TooManyConnections {
-        node: node.to_owned(),
-        said: clip_bytes(said),
+    let closed = |said: &[u8]| {
+        let (node, said) = (node.to_owned(), clip_bytes(said));
+        if said.contains(KEPT_OUT) {
+            Error::KeptOut { node, said }
+        } else {
+            Error::TooManyConnections { node, said }
+        }
     };
     loop {
         let length = match stream.peek(&mut buffer).await {
@@ -267,11 +274,11 @@ mod tests {
 
     #[tokio::test]
     async fn being_turned_away_is_told_from_hanging_and_from_nonsense() {
-        for said in [
-            &b""[..],
-            b"Exceeded MaxStartups\r\n",
-            b"Not allowed at this time\r\n",
-        ] {
+        match against(b"Not allowed at this time\r\n", false).await.map(drop) {
+            Err(Error::KeptOut { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        for said in [&b""[..], b"Exceeded MaxStartups\r\n"] {
             match against(said, false).await.map(drop) {
                 Err(Error::TooManyConnections { said: heard, .. }) => {
                     assert_eq!(heard.as_bytes(), said.trim_ascii());

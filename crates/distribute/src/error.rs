@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 use crate::{Method, Verdict};
 
 /// How far a session had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Stage {
     /// Looking up the node's name.
@@ -89,6 +89,17 @@ pub enum Error {
         /// The node.
         node: String,
         /// What it said instead of a banner; often nothing.
+        said: String,
+    },
+    /// The server keeps this host out for a while, whoever comes from it.
+    #[error(
+        "{node} keeps this host out for now, saying {said:?}: too many logins from here were refused or given up \
+         (PerSourcePenalties); its sshd's log names them, and it passes by itself"
+    )]
+    KeptOut {
+        /// The node.
+        node: String,
+        /// What it said.
         said: String,
     },
     /// Whatever listens there does not speak SSH.
@@ -255,6 +266,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::TimedOut { .. }
             | Self::TooManyConnections { .. }
+            | Self::KeptOut { .. }
             | Self::Agent { .. }
             | Self::Program { .. }
             | Self::Disconnected { .. } => true,
@@ -275,7 +287,7 @@ impl Error {
         match self {
             Self::Resolve { .. } => Stage::Resolve,
             Self::Unreachable { .. } | Self::Refused { .. } => Stage::Connect,
-            Self::TooManyConnections { .. } | Self::NotSsh { .. } => Stage::Banner,
+            Self::TooManyConnections { .. } | Self::KeptOut { .. } | Self::NotSsh { .. } => Stage::Banner,
             Self::Negotiation { .. } | Self::HostKey { .. } => Stage::KeyExchange,
             Self::KeyFile { .. }
             | Self::Agent { .. }
@@ -292,16 +304,18 @@ impl Error {
     /// Whether every other account would fail at this node in the same way just now.
     pub(crate) fn concerns_the_whole_node(&self) -> bool {
         match self {
-            Self::Resolve { .. } | Self::Unreachable { .. } | Self::Refused { .. } | Self::NotSsh { .. } => {
-                true
-            }
+            Self::Resolve { .. }
+            | Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::NotSsh { .. }
+            | Self::KeptOut { .. } => true,
             Self::TimedOut { stage, .. } => {
                 matches!(
                     stage,
                     Stage::Resolve | Stage::Connect | Stage::Banner | Stage::KeyExchange
                 )
             }
-            // `TooManyConnections` does not: sshd drops one at random and takes the next, and says of a ban the same.
+            // `TooManyConnections` does not: sshd drops one at random and takes the next.
             _ => false,
         }
     }

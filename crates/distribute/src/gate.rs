@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     Error, Method,
     breaker::{Breaker, Probe},
+    penalties::{Entry, Penalties},
 };
 
 /// Limits sessions per node and altogether. Clones share the limits.
@@ -58,11 +59,12 @@ impl Gate {
     ///
     /// # Errors
     /// What another session found out about the whole node while this one waited.
-    pub(crate) async fn enter(&self, host: &str, port: u16) -> Result<Pass, Error> {
+    pub(crate) async fn enter(&self, host: &str, port: u16, account: &str) -> Result<Pass, Error> {
         let came = Instant::now();
         let node = self.node(host, port);
-        // Before the places: who waits for another to find out takes none.
+        // Before the places: who waits for another to find out takes none, nor who is held back.
         let probe = node.breaker.admit().await?;
+        let entry = node.penalties.admit(account).await;
         let place = acquire(&node.places).await;
         node.failed_since(came)?;
         // The node's place first: those waiting for a slow node must not hold places others could use.
@@ -70,7 +72,9 @@ impl Gate {
         node.failed_since(came)?;
         Ok(Pass {
             node,
-            _places: (place, altogether),
+            entry: Arc::new(entry),
+            place,
+            _altogether: altogether,
             _probe: probe,
         })
     }
@@ -88,12 +92,31 @@ const MAX_LITTER: usize = 32;
 /// How often an account's directory on a node is looked through for what dead runs left.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
+/// How long drops may lie apart to be of one burst.
+const ONE_BURST: Duration = Duration::from_millis(200);
+
+/// After how many sessions that were not turned away one more is tried at once.
+const CALM: u32 = 64;
+
+/// The places at a node.
+#[derive(Default)]
+struct Room {
+    places: usize,
+    at_most: usize,
+    /// Places to be taken away when they are given back.
+    owed: usize,
+    drop_at: Option<Instant>,
+    /// Sessions since the last drop.
+    calm: u32,
+}
+
 /// What sessions to one node share.
 pub(crate) struct AtNode {
     places: Arc<Semaphore>,
-    /// How many there are by now.
-    open_places: Mutex<usize>,
+    /// How many there are by now, and how that came.
+    room: Mutex<Room>,
     pub(crate) breaker: Arc<Breaker>,
+    pub(crate) penalties: Arc<Penalties>,
     failure: Mutex<Option<(Instant, Error)>>,
     accepts: Mutex<Option<Method>>,
     /// Temporary files of sessions that broke, by account: removed by its next session here.
@@ -109,8 +132,13 @@ impl AtNode {
     fn new(places: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places)),
-            open_places: Mutex::new(places),
+            room: Mutex::new(Room {
+                places,
+                at_most: places,
+                ..Room::default()
+            }),
             breaker: Arc::default(),
+            penalties: Arc::default(),
             failure: Mutex::default(),
             accepts: Mutex::default(),
             litter: Mutex::default(),
@@ -131,16 +159,39 @@ impl AtNode {
         if error.concerns_the_whole_node() {
             *lock(&self.failure) = Some((Instant::now(), error.clone()));
             self.breaker.failed(error);
-        } else if matches!(error, Error::TooManyConnections { .. }) {
-            self.give_way();
         }
     }
 
-    /// One place less for the rest of the process, but never the last: sshd lets in fewer than we thought.
-    fn give_way(&self) {
-        let mut places = lock(&self.open_places);
-        if *places > 1 && self.places.forget_permits(1) == 1 {
-            *places -= 1;
+    /// One place less, but never the last: sshd lets in fewer than we thought. Those turned away together count once.
+    pub(crate) fn give_way(&self) {
+        let mut room = lock(&self.room);
+        room.calm = 0;
+        if room.places > 1 && room.drop_at.is_none_or(|at| at.elapsed() > ONE_BURST) {
+            room.drop_at = Some(Instant::now());
+            room.places -= 1;
+            if self.places.forget_permits(1) == 0 {
+                // All are taken: the next to be given back is not.
+                room.owed += 1;
+            }
+        }
+    }
+
+    /// Gives a place back, unless there are too many by now; after many sessions without one turned away there is one
+    /// more again.
+    fn leave(&self, place: Option<OwnedSemaphorePermit>) {
+        let mut room = lock(&self.room);
+        if room.owed > 0 {
+            room.owed -= 1;
+            if let Some(place) = place {
+                place.forget();
+            }
+            return;
+        }
+        room.calm += 1;
+        if room.places < room.at_most && room.calm >= CALM {
+            room.calm = 0;
+            room.places += 1;
+            self.places.add_permits(1);
         }
     }
 
@@ -180,8 +231,16 @@ impl AtNode {
 /// A place; given back when dropped.
 pub(crate) struct Pass {
     pub(crate) node: Arc<AtNode>,
-    _places: (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>),
+    pub(crate) entry: Arc<Entry>,
+    place: Option<OwnedSemaphorePermit>,
+    _altogether: Option<OwnedSemaphorePermit>,
     _probe: Option<Probe>,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.node.leave(self.place.take());
+    }
 }
 
 async fn acquire(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
@@ -200,22 +259,22 @@ mod tests {
     #[tokio::test]
     async fn a_node_has_its_places_and_others_have_theirs() {
         let gate = Gate::new(2, 8);
-        let _a = gate.enter("n", 22).await.unwrap();
+        let _a = gate.enter("n", 22, "a").await.unwrap();
         _a.node.breaker.answered();
-        let _b = gate.enter("N", 22).await.unwrap();
-        let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22)).await;
+        let _b = gate.enter("N", 22, "a").await.unwrap();
+        let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a")).await;
         assert!(third.is_err(), "a third session got in");
-        gate.enter("other", 22).await.unwrap();
-        gate.enter("n", 2222).await.unwrap();
+        gate.enter("other", 22, "a").await.unwrap();
+        gate.enter("n", 2222, "a").await.unwrap();
     }
 
     #[tokio::test]
     async fn who_waits_at_a_dead_node_is_told_and_so_is_who_comes_soon_after() {
         let gate = Gate::new(1, 8);
-        let first = gate.enter("n", 22).await.unwrap();
+        let first = gate.enter("n", 22, "a").await.unwrap();
         let waiting = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.enter("n", 22).await.map(drop) }
+            async move { gate.enter("n", 22, "a").await.map(drop) }
         });
         tokio::time::sleep(Duration::from_millis(50)).await;
         first.node.failed(&Error::Refused {
@@ -226,19 +285,19 @@ mod tests {
         assert!(matches!(waiting.await.unwrap(), Err(Error::Refused { .. })));
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert!(matches!(
-            gate.enter("n", 22).await.map(drop),
+            gate.enter("n", 22, "a").await.map(drop),
             Err(Error::Refused { .. })
         ));
-        gate.enter("other", 22).await.unwrap();
+        gate.enter("other", 22, "a").await.unwrap();
     }
 
     #[tokio::test]
     async fn what_concerns_one_account_is_not_shared() {
         let gate = Gate::new(1, 8);
-        let first = gate.enter("n", 22).await.unwrap();
+        let first = gate.enter("n", 22, "a").await.unwrap();
         let waiting = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.enter("n", 22).await.map(drop) }
+            async move { gate.enter("n", 22, "a").await.map(drop) }
         });
         tokio::time::sleep(Duration::from_millis(50)).await;
         let refused = Error::AuthRefused {
@@ -255,24 +314,37 @@ mod tests {
     #[tokio::test]
     async fn places_shrink_where_sshd_turns_sessions_away_and_one_is_left() {
         let gate = Gate::new(3, 8);
-        let pass = gate.enter("n", 22).await.unwrap();
+        let pass = gate.enter("n", 22, "a").await.unwrap();
         pass.node.breaker.answered();
-        for _ in 0..10 {
-            pass.node.failed(&Error::TooManyConnections {
-                node: "n".into(),
-                said: String::new(),
-            });
+        // two more are taken, and given back only after the drops
+        let others = [
+            gate.enter("n", 22, "a").await.unwrap(),
+            gate.enter("n", 22, "a").await.unwrap(),
+        ];
+        for _ in 0..4 {
+            pass.node.give_way();
+            // a burst counts once
+            pass.node.give_way();
+            tokio::time::sleep(ONE_BURST + Duration::from_millis(20)).await;
         }
-        let full = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22)).await;
+        drop(others);
+        let full = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a")).await;
         assert!(full.is_err(), "a second session got in");
         drop(pass);
-        gate.enter("n", 22).await.unwrap();
+        // and they come back where nobody is turned away any more
+        for _ in 0..=CALM {
+            gate.enter("n", 22, "a").await.unwrap();
+        }
+        let _one = gate.enter("n", 22, "a").await.unwrap();
+        let _two = gate.enter("n", 22, "a").await.unwrap();
+        let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a")).await;
+        assert!(third.is_err(), "a third session got in");
     }
 
     #[tokio::test]
     async fn litter_is_handed_to_the_accounts_next_session_only() {
         let gate = Gate::default();
-        let pass = gate.enter("n", 22).await.unwrap();
+        let pass = gate.enter("n", 22, "a").await.unwrap();
         for index in 0..100 {
             pass.node.litter("a", format!("/tmp/{index}"));
         }

@@ -53,6 +53,10 @@ mod key;
 mod known_hosts;
 mod node;
 mod options;
+#[cfg(feature = "oracles")]
+#[doc(hidden)]
+pub mod oracles;
+mod penalties;
 mod placement;
 mod ssh;
 
@@ -64,7 +68,7 @@ pub use file_error::FileError;
 pub use gate::Gate;
 pub use known_hosts::{Place, Verdict, default_files};
 pub use node::{
-    Difference, File, Identity, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report,
+    Chosen, Difference, File, Identity, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report,
     Transport,
 };
 pub use options::{Algorithms, Jump, Options, Trust};

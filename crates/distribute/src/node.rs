@@ -230,6 +230,34 @@ impl fmt::Display for Transport {
     }
 }
 
+/// Why a session went the way it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Chosen {
+    /// The caller said so.
+    AsTold,
+    /// [`Login::Auto`] had keys only, so there was nothing to ask.
+    OnlyKeys,
+    /// [`Login::Auto`] asked, and this is what the node accepts, in its words.
+    Accepts(Vec<String>),
+    /// [`Login::Auto`] found out earlier, in another session.
+    Remembered,
+    /// [`Login::Auto`] tried Kerberos first, which did not do.
+    KerberosFailed,
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AsTold => f.write_str("the site says so"),
+            Self::OnlyKeys => f.write_str("there are only keys to log in with"),
+            Self::Accepts(methods) => write!(f, "the node accepts {}", methods.join(", ")),
+            Self::Remembered => f.write_str("that is what the node accepted before"),
+            Self::KerberosFailed => f.write_str("the node does not take the ticket"),
+        }
+    }
+}
+
 /// What one session came to.
 #[derive(Debug)]
 pub struct Report {
@@ -239,6 +267,8 @@ pub struct Report {
     pub method: Method,
     /// What carried it.
     pub transport: Transport,
+    /// Why it was these two.
+    pub chosen: Chosen,
     /// Why its host key was trusted; `None` where the system's ssh judged it.
     pub host_key: Option<Verdict>,
     /// The server's own name for itself, such as `SSH-2.0-OpenSSH_9.6`.

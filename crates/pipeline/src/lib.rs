@@ -32,7 +32,7 @@ pub use retry::Budget;
 pub use revoke::{Ended, Operator, Revocation, Step, Taken, revoke};
 pub use run::{CannotRun, Request, What, run};
 pub use selection::{NoService, Selection, one_service};
-pub use status::{Life, ServiceStatus, Status, StatusEdge, status};
+pub use status::{Life, ServiceStatus, Status, StatusEdge, WeakHostKeys, status};
 pub use stop::{GRACE, Stop, Stopper, pair as stop_pair};
 pub use vault_client::Standing as VaultStanding;
 pub use words::span;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use config::{Service, Site};
+use config::{Checking, Service, Site};
 use jiff::Timestamp;
 use serde::Serialize;
 use state::{EdgeId, Snapshot};
@@ -79,6 +79,36 @@ pub struct ServiceStatus {
     pub node_token: Life,
     /// Its credds and nodes.
     pub edges: Vec<StatusEdge>,
+    /// Nodes whose host keys the site wants trusted without anybody vouching for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weak_host_keys: Vec<WeakHostKeys>,
+}
+
+/// A node that gets tokens without its host key being known beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WeakHostKeys {
+    /// The node.
+    pub node: String,
+    /// What the site wrote: `accept-new` or `no`.
+    pub strict_host_key_checking: &'static str,
+}
+
+fn weak_host_keys(service: &Service, selection: &Selection) -> Vec<WeakHostKeys> {
+    let nodes = service.nodes.iter().filter(|node| selection.wants_node(node));
+    nodes
+        .filter_map(|node| {
+            let strict_host_key_checking = match service.ssh_on(node).checking {
+                Checking::Strict => return None,
+                Checking::AcceptNew => "accept-new",
+                Checking::Off => "no",
+            };
+            let node = node.clone();
+            Some(WeakHostKeys {
+                node,
+                strict_host_key_checking,
+            })
+        })
+        .collect()
 }
 
 /// The whole site.
@@ -195,6 +225,7 @@ fn one(service: &Service, snapshot: &Snapshot, selection: &Selection, now: Times
         account: service.account.clone(),
         node_token,
         edges,
+        weak_host_keys: weak_host_keys(service, selection),
     }
 }
 

@@ -9,6 +9,12 @@ pub(crate) fn text(status: &Status) -> String {
     let mut out = String::new();
     for service in &status.services {
         out.push_str(&heading(service));
+        for weak in &service.weak_host_keys {
+            out.push_str(&format!(
+                "  ! the host key of {} is not verified (StrictHostKeyChecking={})\n",
+                weak.node, weak.strict_host_key_checking
+            ));
+        }
         let mut edges: Vec<_> = service.edges.iter().collect();
         edges.sort_by_key(|e| (e.kind, left(e.life)));
         let rows: Vec<Vec<String>> = edges

@@ -9,7 +9,7 @@ mod jump;
 mod libssh2;
 mod openssh;
 mod russh;
-mod sftp;
+pub(crate) mod sftp;
 
 use std::{
     collections::BTreeSet,
@@ -19,12 +19,13 @@ use std::{
 };
 
 use crate::{
-    Error, File, FileError, Gate, Identity, Landed, Limits, Login, Method, Mode, Node, Report, Stage,
+    Chosen, Error, File, FileError, Gate, Identity, Landed, Limits, Login, Method, Mode, Node, Report, Stage,
     Verdict,
     dial::{Deadline, Link},
     gate::AtNode,
     identity::{self, Credential},
     known_hosts::KnownHosts,
+    penalties::Entry,
     placement::{Failed, Fault, Sftp, directory, place_file, sweep, temp_name, temp_path},
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Job {
     /// The end of it all.
     pub(crate) ends: Instant,
     pub(crate) at_node: Arc<AtNode>,
+    /// What the node may count against us.
+    pub(crate) entry: Arc<Entry>,
 }
 
 impl Job {
@@ -96,7 +99,7 @@ pub(crate) async fn run(
     mode: Mode,
     limits: &Limits,
 ) -> Result<Report, Error> {
-    let pass = gate.enter(&node.host, node.port).await?;
+    let pass = gate.enter(&node.host, node.port, &node.user).await?;
     let ends = Instant::now() + limits.total;
     let job = Job {
         node: node.clone(),
@@ -105,6 +108,7 @@ pub(crate) async fn run(
         limits: *limits,
         ends,
         at_node: Arc::clone(&pass.node),
+        entry: Arc::clone(&pass.entry),
     };
     let report = match &node.login {
         Login::Gssapi { ticket, gss } => with_ticket(&job, ticket, gss).await,
@@ -114,8 +118,12 @@ pub(crate) async fn run(
         Login::OpenSsh { program, identities } => openssh::run(&job, program, identities).await,
         Login::Auto { kerberos, keys } => auto(&job, kerberos.as_ref(), keys).await,
     };
-    if let Err(error) = &report {
-        pass.node.failed(error);
+    match &report {
+        Ok(_) => pass.entry.welcomed(),
+        Err(error) => {
+            pass.node.failed(error);
+            pass.entry.failed(error);
+        }
     }
     report
 }
@@ -124,6 +132,7 @@ async fn with_ticket(job: &Job, ticket: &kerberos::Ticket, gss: &kerberos::Gss) 
     let mut session = start_russh(job).await?;
     let deadline = Deadline::new(job.limits.auth, job.ends);
     session.gssapi(job, ticket, gss, deadline).await?;
+    job.entry.welcomed();
     session.work(job, Method::Gssapi, deadline).await
 }
 
@@ -143,6 +152,7 @@ async fn over_russh(job: &Job, identities: &[Identity]) -> Result<Report, Error>
     let mut session = start_russh(job).await?;
     let deadline = Deadline::new(job.limits.auth, job.ends);
     session.publickey(job, &credentials, deadline).await?;
+    job.entry.welcomed();
     session.work(job, Method::PublicKey, deadline).await
 }
 
@@ -165,19 +175,24 @@ async fn auto(
     match (only, kerberos) {
         (Some(Method::PublicKey), _) if !keys.is_empty() => match with_keys(job, keys).await {
             // The node may have changed its mind, or accept different things of different accounts: ask.
-            Err(Error::AuthRefused { .. }) if kerberos.is_some() => job.at_node.remember(None),
-            done => return done,
+            Err(Error::AuthRefused { .. }) if kerberos.is_some() => {
+                job.entry.refused();
+                job.at_node.remember(None);
+            }
+            done if kerberos.is_none() => return because(done, Chosen::OnlyKeys),
+            done => return because(done, Chosen::Remembered),
         },
         (Some(Method::Gssapi), Some((ticket, gss))) => match with_ticket(job, ticket, gss).await {
             Err(error) if !keys.is_empty() && keys_may_do(&error) => {
+                job.entry.refused();
                 return both_tried(&error, with_keys(job, keys).await);
             }
-            done => return done,
+            done => return because(done, Chosen::Remembered),
         },
         _ => {}
     }
     let Some((ticket, gss)) = kerberos else {
-        return with_keys(job, keys).await;
+        return because(with_keys(job, keys).await, Chosen::OnlyKeys);
     };
     ask(job, ticket, gss, keys).await
 }
@@ -202,11 +217,14 @@ async fn ask(
         match session.gssapi(job, ticket, gss, deadline).await {
             Ok(()) => {
                 job.at_node.remember(Some(Method::Gssapi));
+                job.entry.welcomed();
                 drop(asking);
-                return session.work(job, Method::Gssapi, deadline).await;
+                let done = session.work(job, Method::Gssapi, deadline).await;
+                return because(done, Chosen::Accepts(accepted));
             }
             Err(error) if by_key && keys_may_do(&error) => {
                 session.end().await;
+                job.entry.refused();
                 drop(asking);
                 return both_tried(&error, with_keys(job, keys).await);
             }
@@ -222,8 +240,13 @@ async fn ask(
         return Err(job.refused(offered, accepted));
     }
     job.at_node.remember(Some(Method::PublicKey));
+    job.entry.left();
     drop(asking);
-    with_keys(job, keys).await
+    because(with_keys(job, keys).await, Chosen::Accepts(accepted))
+}
+
+fn because(report: Result<Report, Error>, chosen: Chosen) -> Result<Report, Error> {
+    report.map(|report| Report { chosen, ..report })
 }
 
 fn names(accepted: &[String], method: Method) -> bool {
@@ -243,7 +266,7 @@ fn keys_may_do(error: &Error) -> bool {
 fn both_tried(before: &Error, report: Result<Report, Error>) -> Result<Report, Error> {
     let reason = std::error::Error::source(before).map(ToString::to_string);
     tracing::warn!(error = %before, reason, "Kerberos did not do; keys were tried");
-    report.map_err(|error| match error {
+    because(report, Chosen::KerberosFailed).map_err(|error| match error {
         Error::AuthRefused {
             node,
             account,
@@ -276,6 +299,7 @@ async fn reach(job: &Job) -> Result<(Link, KnownHosts, Deadline), Error> {
         .bound(job.host(), Stage::Connect, known_hosts(job))
         .await??;
     let link = knock(job, deadline).await?;
+    job.at_node.penalties.meet(&link.server);
     Ok((link, hosts, deadline))
 }
 
@@ -294,6 +318,7 @@ async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
     for pause in KNOCKS {
         match jump::through(job, deadline).await {
             Err(error @ Error::TooManyConnections { .. }) => {
+                job.at_node.give_way();
                 // Drawn, so that those turned away together do not come back together.
                 let pause = pause.mul_f64(rand::random_range(0.5..1.5));
                 if deadline.left() <= pause {

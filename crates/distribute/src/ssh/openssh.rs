@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{Job, sftp, work};
 use crate::{
-    Error, Identity, Method, Report, Stage, Transport, Trust, Verdict,
+    Chosen, Error, Identity, Method, Report, Stage, Transport, Trust, Verdict,
     dial::{Deadline, clip},
 };
 
@@ -70,6 +70,7 @@ pub(super) async fn run(job: &Job, program: &Path, identities: &[Identity]) -> R
         return Err(judge(job, &said).unwrap_or_else(|| failed(clip(last_words(&said)))));
     };
     job.at_node.breaker.answered();
+    job.entry.welcomed();
     let files = work(&mut sftp, job).await;
     drop(sftp);
     end(&mut child).await;
@@ -78,6 +79,7 @@ pub(super) async fn run(job: &Job, program: &Path, identities: &[Identity]) -> R
         files,
         method: method(&said),
         transport: Transport::OpenSsh,
+        chosen: Chosen::AsTold,
         host_key: None,
         server: server(&said),
     })
@@ -259,6 +261,10 @@ fn judge(job: &Job, said: &str) -> Option<Error> {
     if has("Could not resolve hostname") {
         let source = std::sync::Arc::new(std::io::Error::new(std::io::ErrorKind::NotFound, clip(last)));
         return Some(Error::Resolve { node, source });
+    }
+    if has("Not allowed at this time") {
+        let said = clip(last);
+        return Some(Error::KeptOut { node, said });
     }
     if has("kex_exchange_identification") {
         return Some(Error::TooManyConnections {

@@ -20,7 +20,7 @@ const MAX_PACKET: u32 = 64 * 1024;
 /// `SSH_FXE_STATVFS_ST_RDONLY` of OpenSSH's PROTOCOL, section 4.5.
 const READ_ONLY: u64 = 1;
 
-pub(super) struct Session {
+pub(crate) struct Session {
     raw: RawSftpSession,
     deadline: Instant,
     replaces: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Handle {
 
 impl Session {
     /// Over whatever leads to an SFTP server.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         patience: Duration,
     ) -> Result<Self, Error> {

@@ -46,6 +46,8 @@ struct Item {
     content: SecretBytes,
     expires: Option<Timestamp>,
     accessor: String,
+    /// In a dry run: why there is no token yet. The node is asked all the same.
+    planned: Option<String>,
 }
 
 impl Item {
@@ -144,7 +146,11 @@ fn undelivered(world: &World, letter: &Letter, node: &str, failure: Failure) {
 
 fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failure> {
     let service = &letter.service;
-    let kept = letter.token.as_ref().map_err(Clone::clone)?;
+    let (kept, planned) = match &letter.token {
+        Ok(kept) => (Some(kept), None),
+        Err(failure) if world.request.dry_run => (None, Some(failure.text.clone())),
+        Err(failure) => return Err(failure.clone()),
+    };
     let uid = world.uid(service)?;
     let destinations = service
         .destinations_on(node, uid)
@@ -152,13 +158,16 @@ fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failur
     Ok(destinations
         .into_iter()
         .map(|destination| {
-            let (content, expires, accessor) = match destination.kind {
-                Kind::DefaultRole => (service.role_file_content().into(), None, String::new()),
-                Kind::VaultTokenDefault | Kind::VaultTokenService => (
+            let (content, expires, accessor) = match (destination.kind, kept) {
+                (Kind::DefaultRole, _) => (service.role_file_content().into(), None, String::new()),
+                (Kind::VaultTokenDefault | Kind::VaultTokenService, Some(kept)) => (
                     SecretBytes::from(format!("{}\n", kept.token.expose())),
                     Some(kept.until()),
                     kept.accessor.clone(),
                 ),
+                (Kind::VaultTokenDefault | Kind::VaultTokenService, None) => {
+                    (String::new().into(), None, String::new())
+                }
             };
             let (index, service, known) = (letter.index, service.clone(), letter.known.clone());
             Item {
@@ -169,6 +178,7 @@ fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failur
                 content,
                 expires,
                 accessor,
+                planned: planned.clone(),
             }
         })
         .collect())
@@ -212,8 +222,9 @@ async fn deliver(world: &World, node: &str, items: Vec<Item>) {
             }
         }
         Ok(report) => {
+            let way = format!("{} over {}: {}", report.method, report.transport, report.chosen);
             for (item, landed) in items.iter().zip(report.files) {
-                settle(world, node, item, landed).await;
+                settle(world, node, item, landed, &way).await;
             }
         }
     }
@@ -320,6 +331,7 @@ async fn settle(
     node: &str,
     item: &Item,
     landed: Result<distribute::Landed, distribute::FileError>,
+    way: &str,
 ) {
     let target = item.target(node);
     let landed = match landed {
@@ -331,14 +343,26 @@ async fn settle(
                 .end(item.index, target, Ending::failed(failure).until(item.expires));
         }
     };
+    if let Some(planned) = &item.planned {
+        let reason = format!("{planned}; {way}");
+        return world.ledger.end(
+            item.index,
+            target,
+            Ending::new(Outcome::Due).because(Some(reason)),
+        );
+    }
     let reason = landed.difference.map(difference);
     let outcome = match landed.placed {
         Placed::Unchanged => Outcome::Fresh,
         Placed::Written | Placed::Removed => Outcome::Done,
         Placed::WouldWrite => {
-            return world
-                .ledger
-                .end(item.index, target, Ending::new(Outcome::Due).because(reason));
+            // A dry run says how it would go, too.
+            let reason = format!("{}; {way}", reason.unwrap_or_default());
+            return world.ledger.end(
+                item.index,
+                target,
+                Ending::new(Outcome::Due).because(Some(reason)),
+            );
         }
     };
     if outcome == Outcome::Done {

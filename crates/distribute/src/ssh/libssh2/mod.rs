@@ -3,6 +3,7 @@
 //! libssh2's calls block, so a session lives on a thread of tokio's blocking pool, at most as many as the gate lets
 //! in. Each call ends by its deadline (`libssh2_session_set_timeout`); should one not, the socket is shut down under it.
 
+mod budget;
 mod login;
 mod raw;
 mod sftp;
@@ -17,7 +18,7 @@ use ssh2::{ErrorCode, MethodType};
 
 use super::{Job, algorithms, work};
 use crate::{
-    Error, FileError, Landed, Method, Report, Stage, Transport, Verdict,
+    Chosen, Error, FileError, Landed, Method, Report, Stage, Transport, Verdict,
     dial::{Deadline, Link, clip},
     identity::Credential,
     known_hosts::KnownHosts,
@@ -71,10 +72,13 @@ fn session(
         .try_clone()
         .map_err(|error| job.protocol(Stage::KeyExchange, error.to_string()))?;
     session.set_tcp_stream(socket);
+    budget::begin(job.files.iter().map(|file| file.content.len()).sum());
+    raw::bound(&session);
     let files = trust(job, &mut session, hosts, deadline).and_then(|host_key| {
         job.at_node.breaker.answered();
         let deadline = Deadline::new(job.limits.auth, job.ends);
         login::log_in(job, &session, credentials, deadline)?;
+        job.entry.welcomed();
         let files = place_files(job, &session, &line, deadline)?;
         Ok((files, host_key))
     });
@@ -90,6 +94,7 @@ fn session(
         host_key: Some(host_key),
         method: Method::PublicKey,
         transport: Transport::Libssh2,
+        chosen: Chosen::AsTold,
         server,
     })
 }
@@ -202,6 +207,9 @@ fn stands(line: &TcpStream) -> bool {
 /// By whose fault, as far as libssh2 says.
 fn broken(job: &Job, stage: Stage, deadline: Deadline, error: &ssh2::Error) -> Error {
     let node = job.node.host.clone();
+    if let Some(complaint) = budget::complaint() {
+        return job.protocol(stage, complaint);
+    }
     let detail = clip(error.message());
     match error.code() {
         ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_TIMEOUT) => deadline.passed(&node, stage),

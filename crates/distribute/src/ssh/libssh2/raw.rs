@@ -1,17 +1,27 @@
-//! What ssh2 does not bind: two SFTP extensions of libssh2's public header, and a safe reading of a server's list.
+//! What ssh2 does not bind: two SFTP extensions of libssh2's public header, a bound on what a server sends, and a safe
+//! reading of a server's list.
 //!
 //! The only unsafe code of this crate. Every call is made with the session's lock held ([`ssh2::Session::raw`]), as
 //! ssh2 makes its own.
 
 use std::{
-    ffi::{CStr, CString, c_char, c_int, c_uint},
+    ffi::{CStr, CString, c_char, c_int, c_uint, c_void},
     mem::MaybeUninit,
+    os::fd::BorrowedFd,
     ptr::NonNull,
+    slice,
 };
 
-use libssh2_sys::{LIBSSH2_SFTP, LIBSSH2_SFTP_STATVFS};
+use libssh2_sys::{LIBSSH2_SESSION, LIBSSH2_SFTP, LIBSSH2_SFTP_STATVFS};
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 
-use super::sftp::{lost, refused};
+use super::{
+    budget,
+    sftp::{lost, refused},
+};
 use crate::{
     dial::clip,
     placement::{Fault, Space},
@@ -36,6 +46,60 @@ unsafe extern "C" {
         path_length: usize,
         answer: *mut LIBSSH2_SFTP_STATVFS,
     ) -> c_int;
+
+    fn libssh2_session_callback_set(
+        session: *mut LIBSSH2_SESSION,
+        kind: c_int,
+        callback: *mut c_void,
+    ) -> *mut c_void;
+}
+
+/// `LIBSSH2_CALLBACK_RECV` of libssh2.h.
+const CALLBACK_RECV: c_int = 6;
+
+/// Lets the session of this thread receive what [`budget`] has, and no more.
+pub(super) fn bound(session: &ssh2::Session) {
+    let mut raw = session.raw();
+    #[expect(unsafe_code, reason = "libssh2_session_callback_set")]
+    // SAFETY: the session's lock is held; the callback has the signature `LIBSSH2_RECV_FUNC` of libssh2.h and lives for
+    // ever.
+    unsafe {
+        libssh2_session_callback_set(&raw mut *raw, CALLBACK_RECV, receive as *mut c_void);
+    }
+}
+
+/// As libssh2's own function does it: so many bytes, or an error's number made negative.
+#[expect(
+    unsafe_code,
+    reason = "called by libssh2 with a socket and a buffer of its own"
+)]
+unsafe extern "C" fn receive(
+    socket: c_int,
+    buffer: *mut c_void,
+    length: usize,
+    flags: c_int,
+    _: *mut *mut c_void,
+) -> isize {
+    let error = |errno: Errno| isize::try_from(-errno.raw_os_error()).unwrap_or(-1);
+    let most = length.min(budget::left());
+    if most == 0 {
+        return error(Errno::CONNRESET);
+    }
+    // SAFETY: libssh2 calls this with the session's or an agent's open socket, and with a buffer of at least `length`
+    // bytes that nobody else uses meanwhile.
+    let (socket, buffer) = unsafe {
+        (
+            BorrowedFd::borrow_raw(socket),
+            slice::from_raw_parts_mut(buffer.cast::<MaybeUninit<u8>>(), most),
+        )
+    };
+    match recv(socket, buffer, RecvFlags::from_bits_retain(flags.cast_unsigned())) {
+        Ok((_, received)) => {
+            budget::spend(received);
+            isize::try_from(received).unwrap_or(-1)
+        }
+        Err(errno) => error(errno),
+    }
 }
 
 /// An SFTP channel of its own in a session.

@@ -10,7 +10,7 @@ use std::{
 use ssh2::{ErrorCode, FileStat, OpenFlags, OpenType};
 use zeroize::Zeroizing;
 
-use super::raw::Extensions;
+use super::{budget, raw::Extensions};
 use crate::{
     dial::clip,
     placement::{Attrs, Fault, Sftp, Space},
@@ -65,6 +65,10 @@ impl<'a> Session<'a> {
     }
 
     fn note<T>(&mut self, answer: Result<T, Fault>) -> Result<T, Fault> {
+        let answer = match (answer, budget::complaint()) {
+            (Err(fault), Some(complaint)) if fault.ends_the_session() => Err(Fault::Lost(complaint)),
+            (answer, _) => answer,
+        };
         if answer.as_ref().is_err_and(Fault::ends_the_session) {
             self.broken = true;
             // What is dropped from here on would say goodbye first and wait for an answer.

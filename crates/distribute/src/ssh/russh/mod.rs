@@ -21,7 +21,7 @@ use super::{
     sftp, work,
 };
 use crate::{
-    Error, Method, Report, Stage, Transport, Verdict,
+    Chosen, Error, Method, Report, Stage, Transport, Verdict,
     dial::{Cut, Deadline, Link, clip},
     known_hosts::KnownHosts,
 };
@@ -214,6 +214,7 @@ impl Session {
             host_key,
             method,
             transport: Transport::Russh,
+            chosen: Chosen::AsTold,
             server,
         })
     }
