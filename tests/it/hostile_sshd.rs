@@ -68,7 +68,7 @@ fn against(script: Script) -> Vec<Error> {
 }
 
 /// KiB of memory in use.
-fn resident() -> u64 {
+pub fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

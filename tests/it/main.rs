@@ -14,6 +14,7 @@ mod doctor;
 mod failures;
 mod fuzz_regressions;
 mod hostile_condor;
+mod hostile_sftp;
 mod hostile_sshd;
 mod identity;
 mod metrics;

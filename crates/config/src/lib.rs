@@ -40,6 +40,9 @@ mod finding;
 mod import;
 mod keys;
 mod merge;
+#[cfg(feature = "oracles")]
+#[doc(hidden)]
+pub mod oracles;
 mod owners;
 mod plan;
 mod role;

@@ -1,4 +1,5 @@
-//! HTCondor daemons that mean ill, and one that only listens: what a client of CEDAR must survive.
+//! HTCondor daemons that mean ill, and one that only listens: what a client of CEDAR must survive; and SSH servers
+//! ([`ssh`]).
 //!
 //! [`Peer`] accepts connections and plays a script over each of them with a [`Session`], the serving side of a
 //! conversation without any manners of its own. [`relay::Relay`] stands between a client and a real daemon and
@@ -11,6 +12,7 @@ pub mod credd_scripts;
 pub mod keys;
 pub mod relay;
 pub mod scripts;
+pub mod ssh;
 
 use std::{
     io::{self, Read, Write},

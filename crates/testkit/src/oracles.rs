@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 pub type Oracle = fn(&[u8]);
 
 /// All of them, by the names of their fuzz targets and of their folders of fixtures.
-pub const ALL: [(&str, Oracle); 18] = [
+pub const ALL: [(&str, Oracle); 21] = [
     ("frame", frame),
     ("ad", ad),
     ("sinful", sinful),
@@ -38,6 +38,9 @@ pub const ALL: [(&str, Oracle); 18] = [
     ("condor_config", condor_config::read),
     ("config", site::config),
     ("keytab", site::keytab),
+    ("known_hosts", distribute::oracles::known_hosts),
+    ("ssh_config", config::oracles::ssh_config),
+    ("sftp", distribute::oracles::sftp),
     ("vault_token", vault::token),
     ("vault_bearer", vault::bearer),
     ("vault_oidc", vault::oidc),

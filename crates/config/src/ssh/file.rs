@@ -91,26 +91,20 @@ impl ConfigFiles {
             }
             Ok(_) => {}
         }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let mut lines = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let place = format!("{}:{}: ", file.display(), index + 1);
-            let what = match split(line) {
-                Err(why) => What::Bad(why),
-                Ok((keyword, values)) => match keyword.to_lowercase().as_str() {
-                    "host" => What::Host(values),
-                    "match" => What::Match(values),
-                    "include" => What::Include(self.included(&values, base, home, depth)),
-                    _ => What::Option(keyword, values),
-                },
-            };
-            lines.push(Line { place, what });
+        let text = String::from_utf8_lossy(&bytes);
+        let name = file.display().to_string();
+        Some(read_lines(&text, &name, &mut |patterns| {
+            self.included(patterns, base, home, depth)
+        }))
+    }
+
+    /// What a text says, as if a file had it; nothing is included.
+    #[cfg(feature = "oracles")]
+    pub(crate) fn of_text(text: &str) -> Self {
+        Self {
+            files: vec![read_lines(text, "ssh_config", &mut |_| Vec::new())],
+            ..Self::default()
         }
-        Some(lines)
     }
 
     fn included(
@@ -142,6 +136,28 @@ impl ConfigFiles {
             walk(lines, true, options, target);
         }
     }
+}
+
+fn read_lines(text: &str, file: &str, include: &mut dyn FnMut(&[String]) -> Vec<Vec<Line>>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let what = match split(line) {
+            Err(why) => What::Bad(why),
+            Ok((keyword, values)) => match keyword.to_lowercase().as_str() {
+                "host" => What::Host(values),
+                "match" => What::Match(values),
+                "include" => What::Include(include(&values)),
+                _ => What::Option(keyword, values),
+            },
+        };
+        let place = format!("{file}:{}: ", index + 1);
+        lines.push(Line { place, what });
+    }
+    lines
 }
 
 fn walk(lines: &[Line], outer: bool, options: &mut SshOptions, target: Target<'_>) {

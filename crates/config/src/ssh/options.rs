@@ -241,6 +241,17 @@ impl SshOptions {
         first(&mut self.checking, checking);
     }
 
+    /// What is no list that grows.
+    #[cfg(feature = "oracles")]
+    pub(crate) fn single_values(&self) -> Self {
+        Self {
+            identity_files: Vec::new(),
+            ignore_unknown: Vec::new(),
+            complaints: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// Paths with `~` and tokens put in. `none` and `/dev/null` are no files.
     pub(crate) fn paths(&mut self, name: &str, written: &[String], target: Target<'_>) -> Vec<PathBuf> {
         let mut paths = Vec::new();

@@ -69,7 +69,7 @@ fn fields(line: &str) -> Option<Entry> {
 }
 
 /// The type name at the head of a public key's wire encoding.
-pub(super) fn kind_of(key: &[u8]) -> Option<&str> {
+pub(crate) fn kind_of(key: &[u8]) -> Option<&str> {
     let (length, rest) = key.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     std::str::from_utf8(rest.get(..length)?).ok()

@@ -10,6 +10,7 @@ mod record;
 mod verdict;
 
 use std::{
+    borrow::Cow,
     fs,
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -18,6 +19,8 @@ use std::{
     time::SystemTime,
 };
 
+#[cfg(feature = "oracles")]
+pub(crate) use entry::kind_of;
 use entry::{Entry, Line, Marker};
 
 use crate::{Trust, dial};
@@ -46,28 +49,40 @@ impl KnownHosts {
     /// with the revoked key, so it is never taken for an empty one. Only the record of keys trusted on first use may
     /// be missing.
     pub(crate) fn read(files: &[PathBuf], host: &str, port: u16, trust: &Trust) -> Result<Self, Verdict> {
-        let name = pattern::lookup_name(host, port);
-        let mut known = Self {
-            looked_at: files.to_vec(),
-            entries: Vec::new(),
-            malformed: Vec::new(),
-            name: name.clone(),
-            host: host.to_ascii_lowercase(),
-            trust: trust.clone(),
-        };
+        let mut known = Self::nothing(host, port, trust);
+        known.looked_at = files.to_vec();
         for file in files {
             let bytes = read_bounded(file).map_err(|error| unreadable(file, error))?;
-            known.take_lines(file, &String::from_utf8_lossy(&bytes), &name);
+            known.take_lines(file, &String::from_utf8_lossy(&bytes));
         }
         if let Some(file) = trust.record() {
             let text = record::read(file).map_err(|error| unreadable(file, error))?;
             known.looked_at.push(file.clone());
-            known.take_lines(file, &text, &name);
+            known.take_lines(file, &text);
         }
         Ok(known)
     }
 
-    fn take_lines(&mut self, file: &Path, text: &str, name: &str) {
+    /// What a text says, as if a file had it.
+    #[cfg(feature = "oracles")]
+    pub(crate) fn of_text(text: &str, host: &str, port: u16, trust: &Trust) -> Self {
+        let mut known = Self::nothing(host, port, trust);
+        known.take_lines(Path::new("known_hosts"), text);
+        known
+    }
+
+    fn nothing(host: &str, port: u16, trust: &Trust) -> Self {
+        Self {
+            looked_at: Vec::new(),
+            entries: Vec::new(),
+            malformed: Vec::new(),
+            name: pattern::lookup_name(host, port),
+            host: host.to_ascii_lowercase(),
+            trust: trust.clone(),
+        }
+    }
+
+    fn take_lines(&mut self, file: &Path, text: &str) {
         for (index, line) in text.lines().enumerate() {
             let place = Place {
                 file: file.to_owned(),
@@ -76,7 +91,7 @@ impl KnownHosts {
             match entry::parse(line) {
                 Line::Nothing => {}
                 Line::Malformed => self.malformed.push(place),
-                Line::Entry(entry) if pattern::matches(&entry.hosts, name) => {
+                Line::Entry(entry) if pattern::matches(&entry.hosts, &self.name) => {
                     self.entries.push((place, entry))
                 }
                 Line::Entry(_) => {}
@@ -88,17 +103,12 @@ impl KnownHosts {
     /// OpenSSH's PROTOCOL.certkeys). May write to the record of keys trusted on first use, so it blocks.
     pub(crate) fn decide(&self, shown: &[u8]) -> Verdict {
         let verdict = self.judge(shown, now());
-        let bare;
-        let key = match certificate::parse(shown) {
-            Ok(certificate) => {
-                bare = certificate.key;
-                &bare
-            }
-            Err(_) => shown,
-        };
         match (&self.trust, verdict) {
-            (Trust::FirstUse { record } | Trust::Any { record }, Verdict::Unknown { shown, .. }) => {
-                let decided = self.first_use(record, key, shown);
+            (
+                Trust::FirstUse { record } | Trust::Any { record },
+                Verdict::Unknown { shown: described, .. },
+            ) => {
+                let decided = self.first_use(record, &bare_key(shown), described);
                 self.disregard(decided)
             }
             (_, verdict) => self.disregard(verdict),
@@ -235,6 +245,14 @@ impl KnownHosts {
             }
         }
         kinds
+    }
+}
+
+/// The key itself, also where a certificate was shown.
+pub(crate) fn bare_key(shown: &[u8]) -> Cow<'_, [u8]> {
+    match certificate::parse(shown) {
+        Ok(certificate) => Cow::Owned(certificate.key),
+        Err(_) => Cow::Borrowed(shown),
     }
 }
 
