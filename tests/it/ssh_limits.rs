@@ -227,7 +227,7 @@ impl Stern {
 fn a_node_that_lets_in_few_at_once_is_asked_by_few() {
     let stern = Stern::start("startups", 40, "MaxStartups 2");
     let gate = Gate::new(8, 128);
-    let dropped = || stern.said("past MaxStartups");
+    let dropped = || stern.said("drop connection");
     stern.wave(&gate, 40);
     let first = dropped();
     let log = stern.folder.read("log.40");

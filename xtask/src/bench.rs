@@ -15,7 +15,7 @@ use testkit::{
 };
 
 use crate::{
-    bench_config, bench_credd, bench_vault, say,
+    bench_config, bench_credd, bench_push, bench_vault, say,
     steps::{Steps, cargo, root, run},
 };
 
@@ -45,6 +45,8 @@ enum What {
         #[arg(long, default_value_t = 100)]
         stores: usize,
     },
+    /// Files a second onto nodes, beside rsync over ssh as the Go service runs it
+    Push(bench_push::Arguments),
     /// Tokens from Vault, beside htgettoken and beside the server's CPU time for a login
     Vault {
         /// Services, at most the 50 bulk robots
@@ -60,15 +62,16 @@ enum What {
 }
 
 pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
-    let runs = match arguments.what {
-        What::Run { runs } => runs,
-        What::Config { services } => return bench_config::bench(services),
-        What::Credd { stores } => return bench_credd::bench(stores),
+    let runs = match &arguments.what {
+        What::Run { runs } => *runs,
+        What::Config { services } => return bench_config::bench(*services),
+        What::Credd { stores } => return bench_credd::bench(*stores),
         What::Vault {
             services,
             logins,
             turns,
-        } => return bench_vault::bench(services, logins, turns),
+        } => return bench_vault::bench(*services, *logins, *turns),
+        What::Push(arguments) => return bench_push::bench(arguments),
     };
     let mut steps = Steps::default();
     steps.step("prerequisites", || {

@@ -4,6 +4,7 @@ mod api;
 mod bench;
 mod bench_config;
 mod bench_credd;
+mod bench_push;
 mod bench_vault;
 mod demo;
 mod fixtures;
