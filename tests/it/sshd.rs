@@ -161,10 +161,16 @@ impl Sshd {
         } else {
             folder.key("host", "ed25519")
         };
+        // of this keyword alone the last counts
+        let startups = if lines.contains("MaxStartups") {
+            ""
+        } else {
+            "MaxStartups 100"
+        };
         let config = format!(
             "ListenAddress {address}:22\n{lines}\nHostKey {key}\nPidFile none\nUseDNS no\nUsePAM no\n\
              LogLevel VERBOSE\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nGSSAPIAuthentication no\n\
-             AuthorizedKeysFile {authorized}\nStrictModes no\nPerSourcePenalties no\nMaxStartups 100\n\
+             AuthorizedKeysFile {authorized}\nStrictModes no\nPerSourcePenalties no\n{startups}\n\
              Subsystem sftp /usr/lib/openssh/sftp-server\n",
             key = key.display(),
             authorized = folder.join("authorized").display(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ssh2::ErrorCode;
 
-use super::{Job, broken, millis, raw};
+use super::{Job, broken, budget, millis, raw};
 use crate::{
     Error, KeyFault, Method, Stage,
     dial::{Deadline, clip},
@@ -79,6 +79,10 @@ fn with_agent(job: &Job, session: &ssh2::Session, socket: &Path, deadline: Deadl
 
 /// `Ok` if the server merely refused this key: the next one may do.
 fn refusal(job: &Job, path: &Path, deadline: Deadline, error: &ssh2::Error) -> Result<(), Error> {
+    if budget::is_over() {
+        // libssh2 calls every end of the connection a failed login here
+        return Err(broken(job, Stage::Authentication, deadline, error));
+    }
     match error.code() {
         ErrorCode::Session(
             libssh2_sys::LIBSSH2_ERROR_AUTHENTICATION_FAILED

@@ -10,7 +10,7 @@ mod sftp;
 
 use std::{
     net::{Shutdown, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
@@ -84,6 +84,7 @@ fn session(
     });
     if files.is_ok() {
         session.set_timeout(PARTING);
+        budget::until(Instant::now() + Duration::from_millis(PARTING.into()));
         let _ = session.disconnect(None, "", None);
     }
     // What is dropped now would say goodbye again and wait for an answer.
@@ -210,6 +211,9 @@ fn broken(job: &Job, stage: Stage, deadline: Deadline, error: &ssh2::Error) -> E
     if let Some(complaint) = budget::complaint() {
         return job.protocol(stage, complaint);
     }
+    if budget::is_late() {
+        return deadline.passed(&node, stage);
+    }
     let detail = clip(error.message());
     match error.code() {
         ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_TIMEOUT) => deadline.passed(&node, stage),
@@ -230,6 +234,7 @@ fn broken(job: &Job, stage: Stage, deadline: Deadline, error: &ssh2::Error) -> E
 
 /// What is left, for libssh2: it takes 0 for "wait for ever".
 fn millis(deadline: Deadline) -> Option<u32> {
+    budget::until(deadline.at);
     let left = u32::try_from(deadline.left().as_millis()).unwrap_or(u32::MAX);
     (left > 0).then_some(left)
 }

@@ -61,12 +61,14 @@ impl<'a> Session<'a> {
             return Err(Fault::Timeout);
         }
         self.session.set_timeout(u32::try_from(left).unwrap_or(u32::MAX));
+        budget::until(self.deadline);
         Ok(())
     }
 
     fn note<T>(&mut self, answer: Result<T, Fault>) -> Result<T, Fault> {
         let answer = match (answer, budget::complaint()) {
             (Err(fault), Some(complaint)) if fault.ends_the_session() => Err(Fault::Lost(complaint)),
+            (Err(fault), None) if fault.ends_the_session() && budget::is_late() => Err(Fault::Timeout),
             (answer, _) => answer,
         };
         if answer.as_ref().is_err_and(Fault::ends_the_session) {
