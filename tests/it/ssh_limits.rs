@@ -204,16 +204,18 @@ impl Stern {
                 let (gate, node) = (gate.clone(), self.node("user"));
                 all.spawn(async move {
                     let files = [file(&format!("wave-{n}"), "x")];
-                    for _ in 0..5 {
+                    let until = Instant::now() + Duration::from_secs(60);
+                    loop {
                         match distribute::place(&gate, &node, &files, Mode::Verify, &Limits::default()).await
                         {
-                            Err(error) if error.retryable() => {
+                            Err(error) if error.retryable() && Instant::now() < until => {
+                                let kept_out = matches!(error, Error::KeptOut { .. });
+                                assert!(!kept_out, "nobody counts against us here: {error}");
                                 tokio::time::sleep(Duration::from_millis(300)).await;
                             }
                             done => return done.map(drop),
                         }
                     }
-                    panic!("it never came in")
                 });
             }
             while let Some(one) = all.join_next().await {
@@ -273,7 +275,7 @@ fn refusals_of_some_accounts_never_shut_out_the_others() {
         began.elapsed()
     );
 
-    // Without a memory one is shut out; then it is said, and costs one attempt.
+    // Without a memory one is shut out; then it is said, and costs one session's attempts.
     let kept_out = (0..4).any(|_| matches!(refuse(&Gate::default(), "novapro"), Error::KeptOut { .. }));
     assert!(kept_out, "this sshd keeps nobody out, so the test says nothing");
     let (gate, drops) = (Gate::default(), stern.said("drop connection"));
@@ -284,5 +286,6 @@ fn refusals_of_some_accounts_never_shut_out_the_others() {
             "{error:?}"
         );
     }
-    assert!(stern.said("drop connection") - drops <= 1);
+    // one of them, with all its knocks
+    assert!(stern.said("drop connection") - drops <= 4);
 }

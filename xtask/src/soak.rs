@@ -20,6 +20,7 @@ use testkit::{
 use crate::{
     fuzz, say,
     steps::{Steps, cargo, root, run},
+    test::test_binary,
 };
 
 #[derive(Debug, Args)]
@@ -40,9 +41,14 @@ enum Part {
     Kill,
     /// Memory, open files and the state directory over many runs
     Grow,
+    /// Files onto 450 nodes, alone and beside 50 that hang after their banner
+    Nodes,
 }
 
-const ALL: [Part; 3] = [Part::Fuzz, Part::Kill, Part::Grow];
+const ALL: [Part; 4] = [Part::Fuzz, Part::Kill, Part::Grow, Part::Nodes];
+
+/// A large site.
+const MANY_NODES: u32 = 500;
 
 pub(crate) fn soak(arguments: &Arguments) -> Result<ExitCode> {
     let parts: &[Part] = if arguments.only.is_empty() {
@@ -50,7 +56,9 @@ pub(crate) fn soak(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         &arguments.only
     };
-    let count = u32::try_from(parts.len()).unwrap_or(1);
+    // the nodes take as long as they take: a minute or two
+    let timed = parts.iter().filter(|part| **part != Part::Nodes).count();
+    let count = u32::try_from(timed).unwrap_or(1);
     let each = Duration::from_secs(60 * arguments.minutes) / count.max(1);
     let mut steps = Steps::default();
     if parts.contains(&Part::Fuzz) {
@@ -87,6 +95,13 @@ pub(crate) fn soak(arguments: &Arguments) -> Result<ExitCode> {
         }
         if parts.contains(&Part::Grow) {
             steps.step("growing", || grow(&bed, each))?;
+        }
+        if parts.contains(&Part::Nodes) {
+            let tests = steps.step("building the integration tests", || {
+                run(&mut cargo(&["build", "--package", "mtk", "--locked"]))?;
+                test_binary()
+            })?;
+            steps.step("many nodes, some of them hanging", || many_nodes(&bed, &tests))?;
         }
     }
     steps.print();
@@ -317,4 +332,13 @@ fn grow(bed: &Bed, time: Duration) -> Result<()> {
     command.args([&service.account().principal(), service.account]);
     command.arg((time / 2).as_secs().to_string());
     run(&mut command).context("credd-client grows")
+}
+
+/// The integration test of nodes that hang, with as many as a large site has.
+fn many_nodes(bed: &Bed, tests: &Path) -> Result<()> {
+    let mut command = bed.command("env")?;
+    command.arg(format!("MTK_MANY_NODES={MANY_NODES}"));
+    command.arg(tests);
+    command.args(["ssh_limits::nodes_that_hang", "--nocapture"]);
+    run(&mut command).context("nodes that hang cost the others something")
 }

@@ -17,7 +17,7 @@ use crate::{Error, Stage};
 /// All a server may say before its banner. RFC 4253 sets no limit; sshd says one line or nothing.
 const MAX_PREAMBLE: usize = 8 * 1024;
 
-/// What OpenSSH says to an address it keeps out, since 9.8.
+/// What OpenSSH says since 9.8 to an address it keeps out, and to those beyond `MaxStartups`, too.
 const KEPT_OUT: &str = "Not allowed at this time";
 
 /// A moment, and how long we had given it.

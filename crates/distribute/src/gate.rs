@@ -118,6 +118,8 @@ pub(crate) struct AtNode {
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) penalties: Arc<Penalties>,
     failure: Mutex<Option<(Instant, Error)>>,
+    /// When it last let one of us in as far as its banner.
+    greeted: Mutex<Option<Instant>>,
     accepts: Mutex<Option<Method>>,
     /// Temporary files of sessions that broke, by account: removed by its next session here.
     litter: Mutex<HashMap<String, Vec<String>>>,
@@ -140,6 +142,7 @@ impl AtNode {
             breaker: Arc::default(),
             penalties: Arc::default(),
             failure: Mutex::default(),
+            greeted: Mutex::default(),
             accepts: Mutex::default(),
             litter: Mutex::default(),
             swept: Mutex::default(),
@@ -159,6 +162,22 @@ impl AtNode {
         if error.concerns_the_whole_node() {
             *lock(&self.failure) = Some((Instant::now(), error.clone()));
             self.breaker.failed(error);
+        }
+    }
+
+    /// It let one of us in as far as its banner.
+    pub(crate) fn greeted(&self) {
+        *lock(&self.greeted) = Some(Instant::now());
+    }
+
+    /// OpenSSH says the same to those it keeps out and to those beyond `MaxStartups`; but whom it keeps out is none of
+    /// our address, so where another of us was let in meanwhile it was the latter.
+    pub(crate) fn tell_apart(&self, error: Error, began: Instant) -> Error {
+        match error {
+            Error::KeptOut { node, said } if lock(&self.greeted).is_some_and(|at| at >= began) => {
+                Error::TooManyConnections { node, said }
+            }
+            other => other,
         }
     }
 
@@ -339,6 +358,23 @@ mod tests {
         let _two = gate.enter("n", 22, "a").await.unwrap();
         let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a")).await;
         assert!(third.is_err(), "a third session got in");
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_while_another_is_let_in_is_not_kept_out() {
+        let pass = Gate::default().enter("n", 22, "a").await.unwrap();
+        let away = || Error::KeptOut {
+            node: "n".into(),
+            said: "Not allowed at this time".into(),
+        };
+        pass.node.greeted();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let began = Instant::now();
+        let alone = pass.node.tell_apart(away(), began);
+        assert!(matches!(alone, Error::KeptOut { .. }), "{alone:?}");
+        pass.node.greeted();
+        let beside = pass.node.tell_apart(away(), began);
+        assert!(matches!(beside, Error::TooManyConnections { .. }), "{beside:?}");
     }
 
     #[tokio::test]

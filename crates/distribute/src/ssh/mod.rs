@@ -100,7 +100,8 @@ pub(crate) async fn run(
     limits: &Limits,
 ) -> Result<Report, Error> {
     let pass = gate.enter(&node.host, node.port, &node.user).await?;
-    let ends = Instant::now() + limits.total;
+    let began = Instant::now();
+    let ends = began + limits.total;
     let job = Job {
         node: node.clone(),
         files: files.into(),
@@ -118,8 +119,12 @@ pub(crate) async fn run(
         Login::OpenSsh { program, identities } => openssh::run(&job, program, identities).await,
         Login::Auto { kerberos, keys } => auto(&job, kerberos.as_ref(), keys).await,
     };
+    let report = report.map_err(|error| pass.node.tell_apart(error, began));
     match &report {
-        Ok(_) => pass.entry.welcomed(),
+        Ok(_) => {
+            pass.node.greeted();
+            pass.entry.welcomed();
+        }
         Err(error) => {
             pass.node.failed(error);
             pass.entry.failed(error);
@@ -313,24 +318,43 @@ async fn known_hosts(job: &Job) -> Result<KnownHosts, Error> {
         .map_err(|verdict| job.not_trusted(verdict))
 }
 
-/// Dials, again a few times where sshd turns us away at the door: `MaxStartups` does so by lot.
+/// Dials, again a few times where sshd turns us away at the door: `MaxStartups` does so by lot, and since 9.8 OpenSSH
+/// says the same words to those it keeps out.
 async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
+    let began = Instant::now();
+    let mut turned_away = false;
     for pause in KNOCKS {
-        match jump::through(job, deadline).await {
-            Err(error @ Error::TooManyConnections { .. }) => {
-                job.at_node.give_way();
-                // Drawn, so that those turned away together do not come back together.
-                let pause = pause.mul_f64(rand::random_range(0.5..1.5));
-                if deadline.left() <= pause {
-                    return Err(error);
-                }
-                tracing::debug!(%error, ?pause, "turned away, trying again");
-                tokio::time::sleep(pause).await;
+        let error = match jump::through(job, deadline).await {
+            Err(error @ (Error::TooManyConnections { .. } | Error::KeptOut { .. })) => {
+                job.at_node.tell_apart(error, began)
             }
-            done => return done,
+            done => return greeted(job, done, turned_away),
+        };
+        turned_away = true;
+        if matches!(error, Error::TooManyConnections { .. }) {
+            job.at_node.give_way();
+        }
+        // Drawn, so that those turned away together do not come back together.
+        let pause = pause.mul_f64(rand::random_range(0.5..1.5));
+        if deadline.left() <= pause {
+            return Err(error);
+        }
+        tracing::debug!(%error, ?pause, "turned away, trying again");
+        tokio::time::sleep(pause).await;
+    }
+    let done = jump::through(job, deadline).await;
+    greeted(job, done, turned_away).map_err(|error| job.at_node.tell_apart(error, began))
+}
+
+fn greeted(job: &Job, done: Result<Link, Error>, turned_away: bool) -> Result<Link, Error> {
+    if done.is_ok() {
+        job.at_node.greeted();
+        if turned_away {
+            // so it was by lot
+            job.at_node.give_way();
         }
     }
-    jump::through(job, deadline).await
+    done
 }
 
 async fn blocking<T: Send + 'static>(
