@@ -104,6 +104,32 @@ fn a_run_by_a_client_certificate() {
 }
 
 #[test]
+fn a_run_by_a_bearer_token() {
+    let ca = bed().layout().ca();
+    let operator = with(&format!(
+        "methods: SCITOKENS, caFile: {}, bearerTokenFile: '{{}}/bearer'",
+        ca.display()
+    ));
+    let file = operator.path().join("bearer");
+    // nothing to prove it with, said before anybody is asked
+    let report = refresh(&operator, &["nova_production"]);
+    report.only_failed(|edge| edge.kind == "store", &["nothing-to-prove-it"]);
+    let all = "compute.create compute.modify compute.cancel";
+    let bearer = |account| security::bearer(bed().layout(), account, all).unwrap();
+    secret(&file, format!("{}\n", bearer("novapro")));
+    let before = stored("novapro", "nova_production.top");
+    refresh(&operator, &["nova_production"]).all(&["done", "fresh"]);
+    assert!(stored("novapro", "nova_production.top") > before);
+    // that of somebody else makes us somebody else
+    secret(&file, bearer("dunepro"));
+    let report = refresh(&operator, &["nova_production"]);
+    report.only_failed(|edge| edge.kind == "store", &["wrong-user"]);
+    secret(&file, "no token\n");
+    let report = refresh(&operator, &["nova_production"]);
+    report.only_failed(|edge| edge.kind == "store", &["bearer-token"]);
+}
+
+#[test]
 fn a_super_user_stores_for_two_accounts_and_nobody_else_does() {
     let principal = format!("super/managedtokens/mtk.mtk.test@{REALM}");
     let keytab = bed().keytab_of("super/managedtokens/mtk.mtk.test", "super");

@@ -11,6 +11,7 @@ mod condor_methods;
 mod consumers;
 mod credd_commands;
 mod doctor;
+mod examples;
 mod failures;
 mod fuzz_regressions;
 mod hostile_condor;

@@ -14,7 +14,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     server: Server,
 
-    /// The file of the Vault token [default: VAULT_TOKEN_FILE, else /tmp/vt_u<uid>].
+    /// The file of the Vault token [default: VAULT_TOKEN_FILE, else /tmp/vt_u%uid].
     #[arg(long, value_name = "FILE")]
     vaulttokenfile: Option<PathBuf>,
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY")]
     credkey: Option<String>,
 
-    /// As htdestroytoken: every /tmp/vt_u<uid>-... of ours as well. Those of mode 0400 are a robot's and shared by all
+    /// As htdestroytoken: every /tmp/vt_u%uid-... of ours as well. Those of mode 0400 are a robot's and shared by all
     /// nodes, so they are removed here and not revoked.
     #[arg(long)]
     all: bool,
