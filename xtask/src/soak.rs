@@ -68,24 +68,26 @@ pub(crate) fn soak(arguments: &Arguments) -> Result<ExitCode> {
         steps.step("prerequisites", || {
             prerequisites::ensure(&[For::Bed, For::Build], &say::people)
         })?;
-        steps.step("building for release", || {
-            run(&mut cargo(&[
-                "build",
-                "--release",
-                "--package",
-                "mtk",
-                "--locked",
-            ]))?;
-            run(&mut cargo(&[
-                "build",
-                "--release",
-                "--package",
-                "mtk-credd-client",
-                "--example",
-                "endure",
-                "--locked",
-            ]))
-        })?;
+        if timed > usize::from(parts.contains(&Part::Fuzz)) {
+            steps.step("building for release", || {
+                run(&mut cargo(&[
+                    "build",
+                    "--release",
+                    "--package",
+                    "mtk",
+                    "--locked",
+                ]))?;
+                run(&mut cargo(&[
+                    "build",
+                    "--release",
+                    "--package",
+                    "mtk-credd-client",
+                    "--example",
+                    "endure",
+                    "--locked",
+                ]))
+            })?;
+        }
         let bed = steps.step("test bed up", || {
             let name = format!("soak-{}", std::process::id());
             Bed::up(&name, Owner::Parent, &say::people)
