@@ -6,7 +6,7 @@ use testkit::site::{self, SERVICES};
 
 use crate::{
     bed::{bed, top_token},
-    mtk::Operator,
+    mtk::{Operator, Report},
 };
 
 /// Node tokens as they lie on a node: by service key, (uid, content).
@@ -140,7 +140,15 @@ fn a_dry_run_touches_nothing() {
             "the plan has no {kind}"
         );
     }
+    // by what is remembered alone: nothing is known of credds before the first run, and of files there is
+    let by_memory = operator.run(&["--dry-run", "--no-verify"]);
+    by_memory.all(&["due"]);
+    let pushes = |report: &Report| report.edges().iter().filter(|e| e.kind == "push").count();
+    assert_eq!(pushes(&by_memory), pushes(&planned));
     operator.run(&[]).all(&["done", "fresh"]);
+    let nothing = operator.run(&["--dry-run", "--no-verify"]);
+    nothing.all(&["trusted"]);
+    assert_eq!(pushes(&nothing), pushes(&planned));
 }
 
 #[test]

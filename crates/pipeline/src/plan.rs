@@ -1,9 +1,24 @@
 //! What is due: a pure function of what is configured, what is known and what time it is.
 //!
 //! Nothing here talks to anybody. The runner asks twice: before it has asked the peers ([`store_due`] with
-//! [`AtPeer::NotAsked`]) and after (with what the credd said).
+//! [`AtPeer::NotAsked`]) and after (with what the credd said). [`plan()`] puts the same questions for the whole site.
+//!
+//! A record from the future is not believed: it was written while the clock was ahead, and so was what it says of the
+//! end. It is due once, and right from then on.
+
+mod site;
+
+#[cfg(test)]
+mod properties;
 
 use jiff::{SignedDuration, Timestamp};
+
+pub(crate) use site::first_end;
+pub use site::{Due, Held, Memory, one, plan};
+
+/// How far ahead of now a record may be before the clock is held to have gone back: what Kerberos allows clocks to
+/// differ by.
+pub const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(5);
 
 /// The lifetimes that decide when something is due (design.md section 3).
 #[derive(Debug, Clone, Copy)]
@@ -14,13 +29,55 @@ pub struct Policy {
     pub node_minimum: SignedDuration,
 }
 
+impl Policy {
+    /// As configured for a service.
+    #[must_use]
+    pub fn of(site: &config::Site, service: &config::Service) -> Self {
+        let signed = |d| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX);
+        Self {
+            renew_before: signed(site.renew_before),
+            node_minimum: signed(service.min_token_lifetime),
+        }
+    }
+}
+
 /// What the state says of a credential at a credd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredThere {
+    /// When it was stored, by our own clock.
+    pub stored_at: Timestamp,
     /// When the token in it ends, by our own clock.
     pub expires: Timestamp,
     /// The time of the file as the credd told it after our store.
     pub file_time: Option<Timestamp>,
+}
+
+impl From<&state::Store> for StoredThere {
+    fn from(store: &state::Store) -> Self {
+        Self {
+            stored_at: store.stored_at,
+            expires: store.expires,
+            file_time: store.top_time,
+        }
+    }
+}
+
+/// What the state says of a file on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// The accessor of the token in it; empty for files that hold none.
+    pub accessor: String,
+    /// The keyed digest of its content.
+    pub digest: String,
+}
+
+impl From<&state::Push> for Pushed {
+    fn from(push: &state::Push) -> Self {
+        Self {
+            accessor: push.accessor.clone(),
+            digest: push.digest.clone(),
+        }
+    }
 }
 
 /// What a credd says it holds.
@@ -53,6 +110,17 @@ pub enum Reason {
         /// The time of the file there.
         since: Timestamp,
     },
+    /// The clock was ahead when this was recorded, and so is the end it was given.
+    ClockWentBack {
+        /// The time it was recorded with.
+        recorded: Timestamp,
+    },
+    /// The service logs in for something else, and this is given the newer token.
+    NewToken,
+    /// We have no record of ever having placed it.
+    NeverPushed,
+    /// What was placed last is not what should be there.
+    OtherContent,
 }
 
 impl std::fmt::Display for Reason {
@@ -64,6 +132,12 @@ impl std::fmt::Display for Reason {
             Self::Expiring { left } => write!(f, "expires in {}", crate::words::span(*left)),
             Self::Lost => f.write_str("lost there"),
             Self::Replaced { since } => write!(f, "replaced there by someone else at {since}"),
+            Self::ClockWentBack { recorded } => {
+                write!(f, "recorded at {recorded}, while the clock was ahead")
+            }
+            Self::NewToken => f.write_str("the service gets a new token"),
+            Self::NeverPushed => f.write_str("never pushed"),
+            Self::OtherContent => f.write_str("something else was pushed last"),
         }
     }
 }
@@ -86,19 +160,36 @@ pub fn store_due(
         }
         AtPeer::NotAsked | AtPeer::File(_) => {}
     }
-    expiring(known.expires, policy.renew_before, now)
+    expiring(known.stored_at, known.expires, policy.renew_before, now)
 }
 
-/// Whether the node token has to be made anew, and why.
+/// Whether the node token has to be made anew, and why. `held` is when the one in hand was made and when it ends.
 #[must_use]
-pub fn node_token_due(expires: Option<Timestamp>, policy: &Policy, now: Timestamp) -> Option<Reason> {
-    match expires {
+pub fn node_token_due(
+    held: Option<(Timestamp, Timestamp)>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Option<Reason> {
+    match held {
         None => Some(Reason::NoNodeToken),
-        Some(at) => expiring(at, policy.node_minimum, now),
+        Some((issued, at)) => expiring(issued, at, policy.node_minimum, now),
     }
 }
 
-fn expiring(at: Timestamp, minimum: SignedDuration, now: Timestamp) -> Option<Reason> {
+/// Whether a file has to be placed, by what is remembered of it. What lies there is for the node to say.
+#[must_use]
+pub fn push_due(known: Option<&Pushed>, accessor: &str, digest: &str) -> Option<Reason> {
+    match known {
+        None => Some(Reason::NeverPushed),
+        Some(known) if known.accessor != accessor || known.digest != digest => Some(Reason::OtherContent),
+        Some(_) => None,
+    }
+}
+
+fn expiring(recorded: Timestamp, at: Timestamp, minimum: SignedDuration, now: Timestamp) -> Option<Reason> {
+    if recorded.duration_since(now) > CLOCK_STEP {
+        return Some(Reason::ClockWentBack { recorded });
+    }
     let left = at.duration_since(now);
     (left < minimum).then_some(Reason::Expiring { left })
 }
@@ -130,6 +221,7 @@ mod tests {
 
     fn stored(expires: i64) -> StoredThere {
         StoredThere {
+            stored_at: at(0),
             expires: at(expires),
             file_time: Some(at(5)),
         }
@@ -183,8 +275,29 @@ mod tests {
     #[test]
     fn the_node_token_has_its_own_minimum() {
         assert_eq!(node_token_due(None, &POLICY, at(0)), Some(Reason::NoNodeToken));
-        assert_eq!(node_token_due(Some(at(3 * DAY)), &POLICY, at(0)), None);
-        assert!(node_token_due(Some(at(3 * DAY - 1)), &POLICY, at(0)).is_some());
+        let due = |end| node_token_due(Some((at(0), at(end))), &POLICY, at(0));
+        assert_eq!(due(3 * DAY), None);
+        assert!(due(3 * DAY - 1).is_some());
+    }
+
+    #[test]
+    fn what_was_recorded_while_the_clock_was_ahead_is_not_believed() {
+        let ahead = StoredThere {
+            stored_at: at(30 * DAY),
+            ..stored(58 * DAY)
+        };
+        let recorded = ahead.stored_at;
+        assert_eq!(
+            store_due(Some(&ahead), AtPeer::File(at(5)), &POLICY, at(0)),
+            Some(Reason::ClockWentBack { recorded })
+        );
+        let a_little = at(30 * DAY - 300);
+        assert_eq!(store_due(Some(&ahead), AtPeer::NotAsked, &POLICY, a_little), None);
+        let token = Some((at(30 * DAY), at(37 * DAY)));
+        assert_eq!(
+            node_token_due(token, &POLICY, at(0)),
+            Some(Reason::ClockWentBack { recorded })
+        );
     }
 
     #[test]

@@ -181,9 +181,8 @@ fn one(service: &Service, snapshot: &Snapshot, selection: &Selection, now: Times
     let key = service_key(service);
     let name = service.name.to_string();
     let mut edges: Vec<StatusEdge> = snapshot
-        .stores
-        .iter()
-        .filter(|(_, s)| s.service == key && s.credential_name == name && selection.wants_credd(&s.credd))
+        .store_edges_of(&key)
+        .filter(|(_, s)| s.credential_name == name && selection.wants_credd(&s.credd))
         .map(|(id, s)| StatusEdge {
             kind: "credd",
             place: s.credd.clone(),
@@ -199,10 +198,7 @@ fn one(service: &Service, snapshot: &Snapshot, selection: &Selection, now: Times
     }
     for node in service.nodes.iter().filter(|n| selection.wants_node(n)) {
         let before = edges.len();
-        let there = snapshot
-            .pushes
-            .iter()
-            .filter(|(_, p)| p.service == key && p.node == *node);
+        let there = snapshot.push_edges_of(&key).filter(|(_, p)| p.node == *node);
         edges.extend(there.map(|(id, p)| StatusEdge {
             kind: "node",
             place: p.node.clone(),

@@ -152,6 +152,48 @@ impl Snapshot {
         })
     }
 
+    /// Everything in credds of a service, with its edges, whatever else there is.
+    pub fn store_edges_of<'a>(
+        &'a self,
+        service: &'a ServiceKey,
+    ) -> impl Iterator<Item = (&'a EdgeId, &'a Store)> {
+        let (credd, name) = (String::new(), String::new());
+        let first = EdgeId::Store {
+            service: service.clone(),
+            credd,
+            name,
+        };
+        self.stores
+            .range(first..)
+            .take_while(move |(_, store)| store.service == *service)
+    }
+
+    /// The same without the edges.
+    pub fn stores_of<'a>(&'a self, service: &'a ServiceKey) -> impl Iterator<Item = &'a Store> {
+        self.store_edges_of(service).map(|(_, store)| store)
+    }
+
+    /// Everything on nodes of a service, with its edges.
+    pub fn push_edges_of<'a>(
+        &'a self,
+        service: &'a ServiceKey,
+    ) -> impl Iterator<Item = (&'a EdgeId, &'a Push)> {
+        let (node, path) = (String::new(), String::new());
+        let first = EdgeId::Push {
+            service: service.clone(),
+            node,
+            path,
+        };
+        self.pushes
+            .range(first..)
+            .take_while(move |(_, push)| push.service == *service)
+    }
+
+    /// The same without the edges.
+    pub fn pushes_of<'a>(&'a self, service: &'a ServiceKey) -> impl Iterator<Item = &'a Push> {
+        self.push_edges_of(service).map(|(_, push)| push)
+    }
+
     /// What a node holds of a service at a path.
     #[must_use]
     pub fn push(&self, service: &ServiceKey, node: &str, path: &str) -> Option<&Push> {

@@ -3,20 +3,12 @@
 use std::collections::BTreeMap;
 
 use config::Service;
-use credential::NodeToken;
+use credential::{NodeToken, VaultToken};
 use jiff::Timestamp;
 use state::{ServiceKey, Snapshot};
+use zeroize::Zeroizing;
 
-use crate::plan::StoredThere;
-
-/// A node's file as it was last pushed.
-#[derive(Debug, Clone)]
-pub(crate) struct Pushed {
-    /// The accessor of the token in it; empty for files that hold none.
-    pub(crate) accessor: String,
-    /// The keyed digest of its content.
-    pub(crate) digest: String,
-}
+use crate::plan::{self, Pushed, StoredThere};
 
 /// A node token with its accessor.
 #[derive(Debug, Clone)]
@@ -27,10 +19,26 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// When it was made and when it ends.
+    pub(crate) fn life(&self) -> (Timestamp, Timestamp) {
+        let life = self.token.lifetime();
+        (life.issued(), life.until())
+    }
+
     /// When it ends, by our own clock, its parent's end considered.
     pub(crate) fn until(&self) -> Timestamp {
         self.token.lifetime().until()
     }
+}
+
+/// The file of a node token, byte for byte as it lies on a node.
+pub(crate) fn file_of(kept: &Kept) -> Zeroizing<Vec<u8>> {
+    // it is pushed to nodes, or its digest is taken
+    let token = kept.token.expose().as_bytes();
+    let mut file = Zeroizing::new(Vec::with_capacity(token.len() + 1));
+    file.extend_from_slice(token);
+    file.push(b'\n');
+    file
 }
 
 /// What is remembered of one service.
@@ -58,13 +66,8 @@ impl Known {
     /// When the first of what the service has ends; `None` if it has nothing or lacks something. Whoever has least
     /// time left goes first where Vault lets only so many requests through.
     pub(crate) fn first_end(&self, wants_stores: bool, wants_node_token: bool) -> Option<Timestamp> {
-        let credds = self.stores.values().map(|s| s.expires).min();
-        match (credds, self.node_token.as_ref().map(Kept::until)) {
-            (Some(credds), Some(nodes)) => Some(credds.min(nodes)),
-            (Some(credds), None) if !wants_node_token => Some(credds),
-            (None, Some(nodes)) if !wants_stores => Some(nodes),
-            _ => None,
-        }
+        let node_token = self.node_token.as_ref().map(Kept::until);
+        plan::first_end(self.stores.values(), node_token, wants_stores, wants_node_token)
     }
 
     /// From everything that is remembered.
@@ -72,30 +75,13 @@ impl Known {
         let key = key(service);
         let name = service.name.to_string();
         let stores = snapshot
-            .stores
-            .values()
-            .filter(|s| s.service == key && s.credential_name == name)
-            .map(|s| {
-                (
-                    s.credd.clone(),
-                    StoredThere {
-                        expires: s.expires,
-                        file_time: s.top_time,
-                    },
-                )
-            })
+            .stores_of(&key)
+            .filter(|s| s.credential_name == name)
+            .map(|s| (s.credd.clone(), StoredThere::from(s)))
             .collect();
         let pushes = snapshot
-            .pushes
-            .values()
-            .filter(|p| p.service == key)
-            .map(|p| {
-                let pushed = Pushed {
-                    accessor: p.accessor.clone(),
-                    digest: p.digest.clone(),
-                };
-                ((p.node.clone(), p.path.clone()), pushed)
-            })
+            .pushes_of(&key)
+            .map(|p| ((p.node.clone(), p.path.clone()), Pushed::from(p)))
             .collect();
         let accessor = snapshot
             .node_tokens

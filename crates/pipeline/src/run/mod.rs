@@ -4,6 +4,7 @@ mod apart;
 mod credds;
 mod known;
 mod login;
+mod planned;
 mod push;
 mod refresh;
 mod remember;
@@ -112,7 +113,15 @@ pub async fn run(
     let dry_run = request.dry_run;
     let world = Arc::new(World::new(&site, state, request, ledger.clone(), stop.clone()).await?);
     let mut tasks = JoinSet::new();
-    spawn_all(&world, services, &snapshot, &mut tasks);
+    let all = known_of_all(&world, services, &snapshot);
+    if dry_run && !world.request.verify {
+        let of_all = all
+            .iter()
+            .map(|(index, service, known)| (*index, &**service, &**known));
+        planned::write_down(&world, &site, of_all, &snapshot, world.uids());
+    } else {
+        spawn_all(&world, all, &mut tasks);
+    }
     let interrupted = tokio::select! {
         () = async { while tasks.join_next().await.is_some() {} } => false,
         () = async { stop.wait().await; tokio::time::sleep(GRACE).await } => true,
@@ -164,19 +173,12 @@ async fn overdue(world: &World, limit: Duration) {
     }
 }
 
-/// A task per service for the first half, a postman per account for the second.
-fn spawn_all(
-    world: &Arc<World>,
-    services: Vec<Arc<Service>>,
-    snapshot: &state::Snapshot,
-    tasks: &mut JoinSet<()>,
-) {
-    let mut postmen: HashMap<(String, Principal), mpsc::UnboundedSender<Letter>> = HashMap::new();
-    let of_one_robot = |service: &Service| (service.account.clone(), service.principal.clone());
-    let mut pushing: HashMap<(String, Principal), usize> = HashMap::new();
-    for service in services.iter().filter(|s| !s.nodes.is_empty()) {
-        *pushing.entry(of_one_robot(service)).or_default() += 1;
-    }
+type Begun = (usize, Arc<Service>, Arc<Known>);
+
+/// What is known of each service, those first that have least time left: every limit on the way lets through in the
+/// order of asking.
+fn known_of_all(world: &World, services: Vec<Arc<Service>>, snapshot: &state::Snapshot) -> Vec<Begun> {
+    let mut all: Vec<Begun> = Vec::with_capacity(services.len());
     for (index, service) in services.into_iter().enumerate() {
         let key = known::key(&service);
         let token = match world.state.node_token(&key) {
@@ -187,7 +189,24 @@ fn spawn_all(
                 None
             }
         };
-        let known = Arc::new(Known::of(&service, snapshot, token));
+        let known = Known::of(&service, snapshot, token);
+        all.push((index, service, Arc::new(known)));
+    }
+    all.sort_by_key(|(index, service, known)| {
+        (known.first_end(service.store, !service.nodes.is_empty()), *index)
+    });
+    all
+}
+
+/// A task per service for the first half, a postman per account for the second.
+fn spawn_all(world: &Arc<World>, all: Vec<Begun>, tasks: &mut JoinSet<()>) {
+    let mut postmen: HashMap<(String, Principal), mpsc::UnboundedSender<Letter>> = HashMap::new();
+    let of_one_robot = |service: &Service| (service.account.clone(), service.principal.clone());
+    let mut pushing: HashMap<(String, Principal), usize> = HashMap::new();
+    for (_, service, _) in all.iter().filter(|(_, s, _)| !s.nodes.is_empty()) {
+        *pushing.entry(of_one_robot(service)).or_default() += 1;
+    }
+    for (index, service, known) in all {
         let post = (world.request.what != What::Refresh && !service.nodes.is_empty()).then(|| {
             let robot = of_one_robot(&service);
             let services = pushing.get(&robot).copied().unwrap_or_default();

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     failure::{Failure, Stage},
     ledger::Ending,
+    plan,
     report::{Outcome, Shared, Target},
 };
 
@@ -233,10 +234,8 @@ async fn deliver(world: &World, node: &str, items: Vec<Item>) {
 /// Whether the state says that exactly this content went there.
 fn remembered(world: &World, node: &str, item: &Item) -> bool {
     let key = (node.to_owned(), item.destination.path.clone());
-    item.known
-        .pushes
-        .get(&key)
-        .is_some_and(|p| p.accessor == item.accessor && p.digest == world.state.digest(item.content.expose()))
+    let digest = world.state.digest(item.content.expose());
+    plan::push_due(item.known.pushes.get(&key), &item.accessor, &digest).is_none()
 }
 
 /// How the account is reached on the node. Without a ticket a key may still do.

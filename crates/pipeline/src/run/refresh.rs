@@ -86,7 +86,7 @@ pub(crate) async fn refresh(
     let wants_node_token = !service.nodes.is_empty();
     let policy = world.policy(service);
     let node_reason = wants_node_token
-        .then(|| plan::node_token_due(known.node_token.as_ref().map(Kept::until), &policy, now))
+        .then(|| plan::node_token_due(known.node_token.as_ref().map(Kept::life), &policy, now))
         .flatten();
     if node_reason.is_none()
         && let Some(token) = &known.node_token

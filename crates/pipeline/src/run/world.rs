@@ -252,6 +252,11 @@ impl World {
         [own, all]
     }
 
+    /// What is known of UIDs where the configuration says nothing.
+    pub(crate) fn uids(&self) -> &BTreeMap<String, u32> {
+        &self.uids
+    }
+
     /// The account's UID on the nodes.
     pub(crate) fn uid(&self, service: &Service) -> Result<u32, Failure> {
         service.uid.or_else(|| self.uids.get(&service.account).copied()).ok_or_else(|| {

@@ -1,0 +1,218 @@
+//! The whole site at once: every edge that is due, why, and in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config::{Kind, Service, Site};
+use jiff::Timestamp;
+use state::{EdgeId, ServiceKey, Snapshot};
+
+use super::{AtPeer, Policy, Pushed, Reason, StoredThere, node_token_due, push_due, store_due};
+use crate::{run::service_key, selection::Selection};
+
+/// A node token in hand, as far as it matters here: not the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// When it was made, by our own clock.
+    pub issued: Timestamp,
+    /// When it ends, its parent's end considered.
+    pub until: Timestamp,
+    /// Its accessor; empty if the record of it is lost.
+    pub accessor: String,
+    /// [`state::State::digest`] of a file that holds it.
+    pub digest: String,
+}
+
+/// Everything that is remembered, as the planner reads it.
+#[derive(Clone, Copy)]
+pub struct Memory<'a> {
+    /// The database at one moment.
+    pub snapshot: &'a Snapshot,
+    /// The node tokens of the state directory. A token without its record counts, a record without its token does not.
+    pub node_tokens: &'a BTreeMap<ServiceKey, Held>,
+    /// UIDs by account, where the configuration says nothing.
+    pub uids: &'a BTreeMap<String, u32>,
+    /// [`state::State::digest`].
+    pub digest: &'a dyn Fn(&[u8]) -> String,
+}
+
+/// An edge that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Which.
+    pub edge: EdgeId,
+    /// Why.
+    pub reason: Reason,
+    /// When what is there now ends; `None` if nothing is there. What ends first comes first.
+    pub ends: Option<Timestamp>,
+}
+
+/// Every edge of the selected services that is due at `now`, from what is remembered alone: what ends first, first, and
+/// what is not there at all before everything.
+///
+/// A function of its arguments: called twice it says the same. Work grows with services times their edges, not with
+/// what is remembered of others.
+///
+/// Stores are planned at the credds that are configured, else at those known from before; where a service has none yet,
+/// its login stands for all that will be found. Files are planned where the account's UID is known.
+#[must_use]
+pub fn plan(site: &Site, selection: &Selection, memory: &Memory<'_>, now: Timestamp) -> Vec<Due> {
+    let mut due: Vec<(usize, Due)> = site
+        .services
+        .iter()
+        .enumerate()
+        .filter(|(_, service)| selection.wants(service))
+        .flat_map(|(index, service)| {
+            let policy = Policy::of(site, service);
+            let of_service = one(service, selection, memory, &policy, now);
+            of_service.into_iter().map(move |due| (index, due))
+        })
+        .collect();
+    due.sort_by(|(a, x), (b, y)| (x.ends, a, &x.edge).cmp(&(y.ends, b, &y.edge)));
+    due.into_iter().map(|(_, due)| due).collect()
+}
+
+/// The due edges of one service.
+#[must_use]
+pub fn one(
+    service: &Service,
+    selection: &Selection,
+    memory: &Memory<'_>,
+    policy: &Policy,
+    now: Timestamp,
+) -> Vec<Due> {
+    let key = service_key(service);
+    let held = memory.node_tokens.get(&key);
+    let wants_node_token = !service.nodes.is_empty();
+    let stores = stores(service, &key, selection, memory.snapshot);
+    let mut due = Vec::new();
+
+    let node_token = wants_node_token
+        .then(|| node_token_due(held.map(|h| (h.issued, h.until)), policy, now))
+        .flatten();
+    let own: Vec<_> = stores
+        .iter()
+        .map(|(_, known)| store_due(known.as_ref(), AtPeer::NotAsked, policy, now))
+        .collect();
+    let undiscovered = stores.is_empty() && discovers(service);
+    let login = node_token
+        .or_else(|| own.iter().flatten().next().cloned())
+        .or_else(|| undiscovered.then_some(Reason::NeverStored));
+
+    for ((edge, known), own) in stores.into_iter().zip(own) {
+        // a login's token goes to all credds: it costs nothing at Vault
+        if let Some(reason) = own.or_else(|| login.is_some().then_some(Reason::NewToken)) {
+            let ends = known.map(|k| k.expires);
+            due.push(Due { edge, reason, ends });
+        }
+    }
+    push_edges(service, &key, selection, memory, login.is_some(), &mut due);
+    if let Some(reason) = login {
+        let ends = due.iter().map(|d| d.ends).min().flatten();
+        let ends = match (held.filter(|_| wants_node_token), wants_node_token) {
+            (None, true) => None,
+            (Some(held), _) => ends.map(|ends| ends.min(held.until)),
+            (None, false) => ends,
+        };
+        let edge = EdgeId::Login { service: key };
+        due.push(Due { edge, reason, ends });
+    }
+    due
+}
+
+/// When the first of what a service has ends; `None` if it lacks something. Whoever has least time left is begun with.
+pub(crate) fn first_end<'a>(
+    stores: impl Iterator<Item = &'a StoredThere>,
+    node_token: Option<Timestamp>,
+    wants_stores: bool,
+    wants_node_token: bool,
+) -> Option<Timestamp> {
+    let credds = stores.map(|s| s.expires).min();
+    match (credds, node_token) {
+        (Some(credds), Some(nodes)) => Some(credds.min(nodes)),
+        (Some(credds), None) if !wants_node_token => Some(credds),
+        (None, Some(nodes)) if !wants_stores => Some(nodes),
+        _ => None,
+    }
+}
+
+/// Whether credds are looked for.
+fn discovers(service: &Service) -> bool {
+    service.store && !(service.collectors.is_empty() && service.credds.is_empty())
+}
+
+fn stores(
+    service: &Service,
+    key: &ServiceKey,
+    selection: &Selection,
+    snapshot: &Snapshot,
+) -> Vec<(EdgeId, Option<StoredThere>)> {
+    if !discovers(service) {
+        return Vec::new();
+    }
+    let name = service.name.to_string();
+    let mut credds: BTreeSet<&str> = service.credds.iter().map(String::as_str).collect();
+    if credds.is_empty() {
+        credds.extend(
+            snapshot
+                .stores_of(key)
+                .filter(|s| s.credential_name == name)
+                .map(|s| s.credd.as_str()),
+        );
+    }
+    credds
+        .into_iter()
+        .filter(|credd| selection.wants_credd(credd))
+        .map(|credd| {
+            let known = snapshot.store(key, credd, &name).map(StoredThere::from);
+            let (service, credd, name) = (key.clone(), credd.to_owned(), name.clone());
+            (EdgeId::Store { service, credd, name }, known)
+        })
+        .collect()
+}
+
+fn push_edges(
+    service: &Service,
+    key: &ServiceKey,
+    selection: &Selection,
+    memory: &Memory<'_>,
+    login: bool,
+    due: &mut Vec<Due>,
+) {
+    let Some(uid) = service.uid.or_else(|| memory.uids.get(&service.account).copied()) else {
+        return;
+    };
+    let held = memory.node_tokens.get(key);
+    for node in service.nodes.iter().filter(|n| selection.wants_node(n)) {
+        let Ok(files) = service.destinations_on(node, uid) else {
+            return;
+        };
+        for file in files {
+            let token = matches!(file.kind, Kind::VaultTokenDefault | Kind::VaultTokenService);
+            let record = memory.snapshot.push(key, node, &file.path);
+            let known = record.map(Pushed::from);
+            let wanted = match (token, held) {
+                (true, Some(held)) => Some((held.accessor.clone(), held.digest.clone())),
+                (true, None) => None,
+                (false, _) if file.kind == Kind::DefaultRole => {
+                    let content = service.role_file_content();
+                    Some((String::new(), (memory.digest)(content.as_bytes())))
+                }
+                // what else there may be is looked at when it is placed
+                (false, _) => known.clone().map(|k| (k.accessor, k.digest)),
+            };
+            let own = match &wanted {
+                Some((accessor, digest)) => push_due(known.as_ref(), accessor, digest),
+                None => known.is_none().then_some(Reason::NeverPushed),
+            };
+            let reason = own.or_else(|| (login && token).then_some(Reason::NewToken));
+            if let Some(reason) = reason {
+                let (service, node, path) = (key.clone(), node.clone(), file.path);
+                due.push(Due {
+                    edge: EdgeId::Push { service, node, path },
+                    reason,
+                    ends: record.and_then(|r| r.expires),
+                });
+            }
+        }
+    }
+}
