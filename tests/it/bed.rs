@@ -113,6 +113,16 @@ impl TestBed {
         answer["data"]["meta"]["user"].as_str().unwrap().to_owned()
     }
 
+    /// Whose a Vault token is, its children included: Vault's own name for the robot.
+    pub fn entity_of(&self, token: &str) -> String {
+        let body = json!({ "token": token });
+        let answer = self
+            .control
+            .vault("POST", "/v1/auth/token/lookup", Some(body))
+            .unwrap();
+        answer["data"]["entity_id"].as_str().unwrap().to_owned()
+    }
+
     /// Takes a robot's refresh token out of Vault until the guard is dropped.
     pub fn take_secret(
         &'static self,

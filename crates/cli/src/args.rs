@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// Write the manual's pages into a directory.
     #[command(hide = true)]
     Man(crate::commands::man::Args),
+    /// Look at what is remembered, move it, take over what the Go service remembers.
+    #[command(subcommand)]
+    State(crate::commands::state::StateCommand),
     /// Ask credds what they hold, and delete what nobody needs.
     #[command(subcommand)]
     Credd(Box<crate::commands::credd::CreddCommand>),
@@ -101,6 +104,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) no_verify: bool,
 
+    /// Wait for another mtk to end its work instead of ending with status 3; for so long at the most (30s, 5m, 1h).
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = duration)]
+    pub(crate) wait: Option<Option<jiff::SignedDuration>>,
+
     /// Say nothing if all is fresh, nor what is doubtful in the configuration: for cron, which mails whatever is printed.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -108,6 +115,12 @@ pub(crate) struct RunArgs {
     /// The form of the summary on stdout.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
+}
+
+fn duration(text: &str) -> Result<jiff::SignedDuration, String> {
+    let wrong = || format!("{text:?} is not a span of time such as 30s, 5m or 1h");
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    (!parsed.is_negative()).then_some(parsed).ok_or_else(wrong)
 }
 
 #[derive(Debug, Args)]

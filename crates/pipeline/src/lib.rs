@@ -9,6 +9,7 @@
 mod access;
 mod doctor;
 mod failure;
+mod go;
 mod ledger;
 mod onboard;
 pub mod plan;
@@ -25,6 +26,7 @@ mod words;
 pub use access::{Robot as CondorRobot, principal as condor_principal};
 pub use doctor::{Check, Diagnosis, Health, Hop, doctor};
 pub use failure::{Failure, Stage};
+pub use go::{TakenOver, take_over};
 pub use ledger::{NoProgress, Progress};
 pub use onboard::{Audience, Invitation, Onboarded, onboard};
 pub use report::{Edge, Outcome, Report, ServiceReport, Shared, Target, TraceId, Traffic};

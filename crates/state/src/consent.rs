@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
 
 use crate::{Error, ServiceKey, State};
 
@@ -70,28 +71,32 @@ impl State {
             .fetch_all(&self.pool)
             .await
             .map_err(|e| self.failed(e))?;
+        let mut all = BTreeMap::new();
+        for row in &rows {
+            let consent = self.consent(row)?;
+            all.insert(consent.service.clone(), consent);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn consent(&self, row: &SqliteRow) -> Result<Consent, Error> {
         let words = |text: String| {
             text.split(' ')
                 .filter(|w| !w.is_empty())
                 .map(str::to_owned)
                 .collect()
         };
-        let mut all = BTreeMap::new();
-        for row in &rows {
-            let consent = Consent {
-                service: self.service(row)?,
-                person: self.get(row, "person")?,
-                at: self.time(row, "at")?,
-                expires: self.maybe_time(row, "expires")?,
-                granted: words(self.get(row, "granted")?),
-                missing: words(self.get(row, "missing")?),
-            };
-            all.insert(consent.service.clone(), consent);
-        }
-        Ok(all)
+        Ok(Consent {
+            service: self.service(row)?,
+            person: self.get(row, "person")?,
+            at: self.time(row, "at")?,
+            expires: self.maybe_time(row, "expires")?,
+            granted: words(self.get(row, "granted")?),
+            missing: words(self.get(row, "missing")?),
+        })
     }
 }
 
-const CONSENTS: &str =
+pub(crate) const CONSENTS: &str =
     "SELECT s.experiment, s.role, s.account, s.principal, c.person, c.at, c.expires, c.granted, c.missing
     FROM consent c JOIN service s ON s.id = c.service_id";

@@ -28,17 +28,42 @@ pub(crate) async fn open(directory: &Directory) -> Result<(SqlitePool, Opened), 
     match connect(directory).await? {
         Outcome::Good(pool, fresh) => Ok((pool, if fresh { Opened::Fresh } else { Opened::Existing })),
         Outcome::Damaged => {
-            let aside = set_aside(directory)?;
-            tracing::warn!(aside = %aside.display(), "the state database was damaged; a new one is begun");
-            directory.ensure_file(DATABASE)?;
-            match connect(directory).await? {
-                Outcome::Good(pool, _) => Ok((pool, Opened::Recovered { aside })),
-                Outcome::Damaged => Err(Error::Unreadable {
-                    path: directory.path_of(DATABASE),
-                    what: "it is damaged from the start: is the disk full or failing?".into(),
-                }),
-            }
+            let (pool, aside) = begin_anew(directory).await?;
+            Ok((pool, Opened::Recovered { aside }))
         }
+    }
+}
+
+/// Sets the database aside and begins a new one.
+pub(crate) async fn begin_anew(directory: &Directory) -> Result<(SqlitePool, PathBuf), Error> {
+    let aside = set_aside(directory)?;
+    tracing::warn!(aside = %aside.display(), "the state database was damaged; a new one is begun");
+    directory.ensure_file(DATABASE)?;
+    match connect(directory).await? {
+        Outcome::Good(pool, _) => Ok((pool, aside)),
+        Outcome::Damaged => Err(Error::Unreadable {
+            path: directory.path_of(DATABASE),
+            what: "it is damaged from the start: is the disk full or failing?".into(),
+        }),
+    }
+}
+
+/// Whether an error of reading everything says that the content is at fault, not the disk, the system or somebody who
+/// holds the file.
+pub(crate) fn is_nonsense(error: &Error) -> bool {
+    match error {
+        Error::Unreadable { .. } => true,
+        Error::Database { source, .. } => {
+            is_damage(source)
+                || has_code(source, &[SQLITE_ERROR])
+                || matches!(
+                    source,
+                    sqlx::Error::ColumnDecode { .. }
+                        | sqlx::Error::Decode(_)
+                        | sqlx::Error::ColumnNotFound(_)
+                )
+        }
+        _ => false,
     }
 }
 
@@ -110,7 +135,16 @@ async fn connect(directory: &Directory) -> Result<Outcome, Error> {
             Ok(Outcome::Damaged)
         }
         Ok(Prepared::Foreign(id)) => Err(Error::Foreign { path, id }),
-        Err(MigrateError::Execute(error)) => {
+        // no such table, no such column: the schema is not what the list of migrations says
+        Err(MigrateError::Execute(error)) if has_code(&error, &[SQLITE_ERROR]) => {
+            pool.close().await;
+            Ok(Outcome::Damaged)
+        }
+        Err(MigrateError::ExecuteMigration(error, _)) if has_code(&error, &[SQLITE_ERROR]) => {
+            pool.close().await;
+            Ok(Outcome::Damaged)
+        }
+        Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
             pool.close().await;
             judged(error)
         }
@@ -125,7 +159,7 @@ enum Prepared {
 }
 
 async fn prepare(pool: &SqlitePool) -> Result<Prepared, MigrateError> {
-    let verdict: String = sqlx::query("PRAGMA quick_check(1)")
+    let verdict: String = sqlx::query("PRAGMA integrity_check(1)")
         .fetch_one(pool)
         .await?
         .try_get(0)?;
@@ -149,13 +183,22 @@ async fn prepare(pool: &SqlitePool) -> Result<Prepared, MigrateError> {
     Ok(Prepared::Good { fresh })
 }
 
-/// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, with whatever detail SQLite adds in the higher bits.
+/// A statement that does not fit the schema.
+const SQLITE_ERROR: i32 = 1;
+const SQLITE_CORRUPT: i32 = 11;
+const SQLITE_NOTADB: i32 = 26;
+
 fn is_damage(error: &sqlx::Error) -> bool {
+    has_code(error, &[SQLITE_CORRUPT, SQLITE_NOTADB])
+}
+
+/// Whether it is one of these errors of SQLite, with whatever detail that adds in the higher bits.
+fn has_code(error: &sqlx::Error, codes: &[i32]) -> bool {
     let code = error
         .as_database_error()
         .and_then(|e| e.code())
         .and_then(|c| c.parse::<i32>().ok());
-    matches!(code.map(|c| c & 0xff), Some(11 | 26))
+    code.is_some_and(|c| codes.contains(&(c & 0xff)))
 }
 
 /// Renames the database and what belongs to it. The name tells when it was last written, which is as near as one

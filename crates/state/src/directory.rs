@@ -21,6 +21,8 @@ use zeroize::Zeroizing;
 use crate::Error;
 
 const KEY_FILE: &str = "digest-key";
+/// The end of the name of a file that is not whole yet.
+const HALF: &str = ".new";
 
 /// A directory that is ours alone.
 pub(crate) struct Directory {
@@ -209,7 +211,7 @@ impl Directory {
 
     /// Puts a file in place whole or not at all, 0600 from the first moment.
     pub(crate) fn write(&self, name: &str, content: &SecretBytes) -> Result<(), Error> {
-        let beside = format!("{name}.new");
+        let beside = format!("{name}{HALF}");
         let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.handle, beside.as_str(), create, Mode::RUSR | Mode::WUSR);
         let handle = match open() {
@@ -250,6 +252,19 @@ impl Directory {
         }
     }
 
+    /// Removes what [`Directory::write`] began and did not end, of files whose name begins so.
+    pub(crate) fn sweep(&self, begin: &str) -> Result<usize, Error> {
+        let entries = std::fs::read_dir(&self.path).map_err(|e| self.std_io("", "listed", e))?;
+        let mut swept = 0;
+        for name in entries.filter_map(|e| e.ok()?.file_name().into_string().ok()) {
+            if name.starts_with(begin) && name.ends_with(HALF) {
+                self.remove(&name)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
     /// Renames a file unless the new name is taken; says whether it did. That it is not there is fine.
     pub(crate) fn rename_if_free(&self, from: &str, to: &str) -> Result<bool, Error> {
         match rustix::fs::renameat_with(&self.handle, from, &self.handle, to, RenameFlags::NOREPLACE) {
@@ -270,10 +285,15 @@ impl Directory {
     }
 
     pub(crate) fn existing_digest_key(&self) -> Result<Option<Zeroizing<[u8; 32]>>, Error> {
-        let content = self.read(KEY_FILE, 64)?;
-        Ok(content
-            .and_then(|c| <[u8; 32]>::try_from(c.expose()).ok())
-            .map(Zeroizing::new))
+        let Some(file) = self.open_file(KEY_FILE, OFlags::RDONLY)? else {
+            return Ok(None);
+        };
+        // one byte more than a key has: whatever is longer is none, however long it is
+        let mut content = Zeroizing::new(Vec::with_capacity(33));
+        file.take(33)
+            .read_to_end(&mut content)
+            .map_err(|e| self.std_io(KEY_FILE, "read", e))?;
+        Ok(<[u8; 32]>::try_from(content.as_slice()).ok().map(Zeroizing::new))
     }
 }
 

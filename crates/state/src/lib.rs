@@ -22,6 +22,7 @@
 //! # Ok(()) }) }
 //! ```
 
+mod about;
 mod consent;
 mod database;
 mod directory;
@@ -29,8 +30,10 @@ mod edge;
 mod go;
 mod lock;
 mod node_token;
+mod portable;
 mod records;
 mod snapshot;
+mod uid;
 mod write;
 
 use std::{
@@ -44,11 +47,15 @@ use sha2::Sha256;
 use sqlx::SqlitePool;
 use zeroize::Zeroizing;
 
+pub use about::About;
 pub use consent::Consent;
 pub use edge::{EdgeId, NotAnEdge};
-pub use go::{GO_APPLICATION_ID, go_uids};
+pub use go::{GO_APPLICATION_ID, GoDatabase, go_database, go_uids};
 pub use lock::{Held, Lock, LockError, lock};
+pub use portable::{FORMAT, ImportError, VERSION};
 pub use records::{EdgeState, Login, NodeTokenRecord, Push, ServiceKey, Snapshot, Store};
+pub use uid::{Drift, KnownUid, Learnt};
+pub use write::Fault;
 
 use directory::Directory;
 
@@ -153,7 +160,23 @@ impl State {
         let directory = Directory::open_or_create(dir)?;
         let key = directory.digest_key()?;
         let (pool, opened) = database::open(&directory).await?;
-        Ok((Self::new(pool, directory, key), opened))
+        let state = Self::new(pool, directory, key);
+        // a file that SQLite finds sound may still say what nobody wrote
+        match state.probe().await {
+            Ok(()) => Ok((state, opened)),
+            Err(error) if database::is_nonsense(&error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the state database says what mtk never wrote"
+                );
+                state.close().await;
+                let directory = Directory::open_or_create(dir)?;
+                let key = directory.digest_key()?;
+                let (pool, aside) = database::begin_anew(&directory).await?;
+                Ok((Self::new(pool, directory, key), Opened::Recovered { aside }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens the state to look at it. Nothing is begun, repaired or locked.
@@ -172,6 +195,12 @@ impl State {
         };
         let pool = database::open_read_only(&directory).await?;
         Ok(Self::new(pool, directory, key))
+    }
+
+    /// Reads everything once.
+    async fn probe(&self) -> Result<(), Error> {
+        let mut work = self.pool.begin().await.map_err(|e| self.failed(e))?;
+        self.read_all(&mut work).await
     }
 
     fn new(pool: SqlitePool, directory: Directory, key: Zeroizing<[u8; 32]>) -> Self {
@@ -221,6 +250,18 @@ impl std::fmt::Debug for State {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }
 
 fn hex(bytes: &[u8]) -> String {

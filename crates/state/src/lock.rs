@@ -14,7 +14,7 @@ use rustix::{
 
 use crate::{Error, directory::Directory};
 
-const NAME: &str = "lock";
+pub(crate) const NAME: &str = "lock";
 
 /// Holding this, no other mtk writes to the state directory. Dropping it, or dying, lets go.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub fn lock(dir: &Path, now: Timestamp) -> Result<Lock, LockError> {
     Ok(Lock(file))
 }
 
-fn read(file: &mut File) -> Held {
+pub(crate) fn read(file: &mut File) -> Held {
     let mut text = String::new();
     let read = file.take(1024).read_to_string(&mut text);
     let mut lines = if read.is_ok() { text.lines() } else { "".lines() };

@@ -67,6 +67,20 @@ impl State {
         }
     }
 
+    /// Removes what writers that were killed left half written: a token of which nobody knows. Hold the lock. Returns how
+    /// many there were.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sweep(&self) -> Result<usize, Error> {
+        // beside it lie files that others write to without our lock
+        let mut swept = self.directory.sweep("digest-key")?;
+        if let Some(directory) = self.directory.existing(DIRECTORY)? {
+            swept += directory.sweep("")?;
+        }
+        Ok(swept)
+    }
+
     fn tokens(&self) -> Result<Directory, Error> {
         self.directory.below(DIRECTORY)
     }
@@ -173,6 +187,18 @@ mod tests {
             "lives too long for a file"
         );
         assert!(parse(&service("a"), &SecretBytes::new(vec![0xff; 10])).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_writer_left_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = State::open(&dir.path().join("mtk")).await.unwrap();
+        state.save_node_token(&service("a"), &token("hvs.x")).unwrap();
+        let half = state.dir().join(DIRECTORY).join("00.token.new");
+        std::fs::write(&half, "hvs.y").unwrap();
+        std::fs::write(state.dir().join("digest-key.new"), "k").unwrap();
+        assert_eq!(state.sweep().unwrap(), 2);
+        assert!(!half.exists() && state.node_token(&service("a")).unwrap().is_some());
     }
 
     #[test]

@@ -42,6 +42,32 @@ impl State {
         Ok(all)
     }
 
+    /// Reads everything there is, to see that it can be read.
+    pub(crate) async fn read_all(&self, work: &mut Transaction<'static, Sqlite>) -> Result<(), Error> {
+        for row in self.rows(work, LOGINS).await? {
+            self.login(&row)?;
+        }
+        for row in self.rows(work, NODE_TOKENS).await? {
+            self.node_token_record(&row)?;
+        }
+        for row in self.rows(work, STORES).await? {
+            self.store(&row)?;
+        }
+        for row in self.rows(work, PUSHES).await? {
+            self.push(&row)?;
+        }
+        for row in self.rows(work, EDGES).await? {
+            self.edge(&row)?;
+        }
+        for row in self.rows(work, crate::uid::UIDS).await? {
+            self.uid(&row)?;
+        }
+        for row in self.rows(work, crate::consent::CONSENTS).await? {
+            self.consent(&row)?;
+        }
+        Ok(())
+    }
+
     async fn rows(
         &self,
         work: &mut Transaction<'static, Sqlite>,
@@ -141,7 +167,7 @@ impl State {
         micros.is_some().then(|| self.time(row, column)).transpose()
     }
 
-    fn unreadable(&self, what: String) -> Error {
+    pub(crate) fn unreadable(&self, what: String) -> Error {
         Error::Unreadable {
             path: self.path.clone(),
             what,

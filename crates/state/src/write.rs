@@ -180,15 +180,7 @@ impl State {
     /// # Errors
     /// [`Error::Database`].
     pub async fn record_success(&self, edge: &EdgeId, at: Timestamp) -> Result<(), Error> {
-        let query = sqlx::query(
-            "INSERT INTO edge (id, last_attempt, last_success, consecutive_failures) VALUES (?1, ?2, ?2, 0)
-             ON CONFLICT (id) DO UPDATE SET last_attempt = excluded.last_attempt,
-                 last_success = excluded.last_success, consecutive_failures = 0, last_error_kind = NULL,
-                 last_error_text = NULL, next_try = NULL",
-        );
-        let query = query.bind(edge.to_string()).bind(at.as_microsecond());
-        query.execute(&self.pool).await.map_err(|e| self.failed(e))?;
-        Ok(())
+        self.record_outcomes(at, &[(edge.clone(), None)]).await
     }
 
     /// An edge failed. The text is cut and cleaned of control characters; that no secret is in it is the caller's
@@ -204,24 +196,60 @@ impl State {
         text: &str,
         next_try: Option<Timestamp>,
     ) -> Result<(), Error> {
+        let (kind, text) = (kind.to_owned(), text.to_owned());
+        let fault = Fault { kind, text, next_try };
+        self.record_outcomes(at, &[(edge.clone(), Some(fault))]).await
+    }
+
+    /// How many edges fared at once, all or none: a run that is told to stop has little time for it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn record_outcomes(
+        &self,
+        at: Timestamp,
+        edges: &[(EdgeId, Option<Fault>)],
+    ) -> Result<(), Error> {
+        let mut work = self.begin().await?;
+        for (edge, fault) in edges {
+            let query = match fault {
+                None => sqlx::query(SUCCESS)
+                    .bind(edge.to_string())
+                    .bind(at.as_microsecond()),
+                Some(fault) => sqlx::query(FAILURE)
+                    .bind(edge.to_string())
+                    .bind(at.as_microsecond())
+                    .bind(clean(&fault.kind))
+                    .bind(clean(&fault.text))
+                    .bind(fault.next_try.map(Timestamp::as_microsecond)),
+            };
+            query.execute(&mut *work).await.map_err(|e| self.failed(e))?;
+        }
+        self.commit(work).await
+    }
+
+    /// Takes over failures that somebody else counted, unless the edge has a past of its own here; says whether it did.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn take_over_failures(
+        &self,
+        edge: &EdgeId,
+        at: Timestamp,
+        count: u32,
+        text: &str,
+    ) -> Result<bool, Error> {
         let query = sqlx::query(
-            "INSERT INTO edge (id, last_attempt, consecutive_failures, last_error_kind, last_error_text, next_try)
-             VALUES (?, ?, 1, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET last_attempt = excluded.last_attempt,
-                 consecutive_failures = min(edge.consecutive_failures + 1, 4294967295),
-                 last_error_kind = excluded.last_error_kind,
-                 last_error_text = excluded.last_error_text, next_try = excluded.next_try",
+            "INSERT INTO edge (id, last_attempt, consecutive_failures, last_error_kind, last_error_text)
+             VALUES (?, ?, ?, 'taken-over', ?) ON CONFLICT (id) DO NOTHING",
         );
-        query
+        let query = query
             .bind(edge.to_string())
             .bind(at.as_microsecond())
-            .bind(clean(kind))
-            .bind(clean(text))
-            .bind(next_try.map(Timestamp::as_microsecond))
-            .execute(&self.pool)
-            .await
-            .map_err(|e| self.failed(e))?;
-        Ok(())
+            .bind(i64::from(count))
+            .bind(clean(text));
+        let done = query.execute(&self.pool).await.map_err(|e| self.failed(e))?;
+        Ok(done.rows_affected() > 0)
     }
 
     /// Forgets logins whose tokens ended before this, and so cannot be revoked any more. Returns how many.
@@ -268,6 +296,30 @@ impl State {
         row.try_get(0).map_err(|e| self.failed(e))
     }
 }
+
+/// How an edge failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// A word for programs.
+    pub kind: String,
+    /// What it said; no secret is in it.
+    pub text: String,
+    /// Not before this is it to be tried again.
+    pub next_try: Option<Timestamp>,
+}
+
+const SUCCESS: &str =
+    "INSERT INTO edge (id, last_attempt, last_success, consecutive_failures) VALUES (?1, ?2, ?2, 0)
+    ON CONFLICT (id) DO UPDATE SET last_attempt = excluded.last_attempt, last_success = excluded.last_success,
+        consecutive_failures = 0, last_error_kind = NULL, last_error_text = NULL, next_try = NULL";
+
+const FAILURE: &str =
+    "INSERT INTO edge (id, last_attempt, consecutive_failures, last_error_kind, last_error_text, next_try)
+    VALUES (?, ?, 1, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET last_attempt = excluded.last_attempt,
+        consecutive_failures = min(edge.consecutive_failures + 1, 4294967295),
+        last_error_kind = excluded.last_error_kind, last_error_text = excluded.last_error_text,
+        next_try = excluded.next_try";
 
 /// What a terminal may show, in at most [`MAX_TEXT`] bytes.
 fn clean(text: &str) -> String {

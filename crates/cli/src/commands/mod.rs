@@ -8,5 +8,6 @@ pub(crate) mod man;
 pub(crate) mod onboard;
 pub(crate) mod revoke;
 pub(crate) mod run;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod token;

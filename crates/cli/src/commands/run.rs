@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pipeline::{Request, Selection, What};
 use state::State;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,8 +39,18 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         )));
     }
     let dir = site::state_dir(cli, &site);
+    // first the lock: a damaged database is not put away under somebody's hands
+    let lock = match (args.dry_run, args.wait) {
+        (true, _) => None,
+        (false, None) => Some(lock(&dir)?),
+        (false, Some(patience)) => Some(lock_in_time(&dir, patience).await?),
+    };
     let state = open(&dir).await?;
-    let lock = if args.dry_run { None } else { Some(lock(&dir)?) };
+    if lock.is_some()
+        && let Err(error) = state.sweep()
+    {
+        tracing::warn!(%error, "what a killed run left half written is still there");
+    }
     let (stopper, stop) = pipeline::stop_pair();
     let mut term = signal(SignalKind::terminate()).map_err(Problem::usage)?;
     let mut int = signal(SignalKind::interrupt()).map_err(Problem::usage)?;
@@ -99,6 +109,28 @@ pub(crate) async fn open(dir: &std::path::Path) -> Result<State, Problem> {
         ));
     }
     Ok(state)
+}
+
+/// Waits for whoever holds the lock: for so long, or as long as it takes.
+async fn lock_in_time(
+    dir: &std::path::Path,
+    patience: Option<SignedDuration>,
+) -> Result<state::Lock, Problem> {
+    let began = std::time::Instant::now();
+    let patience = patience.map(|p| std::time::Duration::try_from(p).unwrap_or_default());
+    let mut told = false;
+    loop {
+        match lock(dir) {
+            Err(problem) if problem.exit == Exit::Locked && patience.is_none_or(|p| began.elapsed() < p) => {
+                if !told {
+                    output::warn(&format!("{}; waiting for its end", problem.error));
+                    told = true;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 pub(crate) fn lock(dir: &std::path::Path) -> Result<state::Lock, Problem> {

@@ -1,7 +1,7 @@
 //! How every edge fared, for `mtk status` and for the next run.
 
 use jiff::Timestamp;
-use state::{EdgeId, ServiceKey};
+use state::{EdgeId, Fault, ServiceKey};
 
 use super::World;
 use crate::report::{Outcome, ServiceReport, Target};
@@ -9,6 +9,7 @@ use crate::report::{Outcome, ServiceReport, Target};
 /// Writes down the successes and failures of a run, each under the name of its edge.
 pub(crate) async fn outcomes(world: &World, services: &[ServiceReport]) {
     let now = Timestamp::now();
+    let mut fared = Vec::new();
     for service in services.iter().filter(|s| !s.principal.is_empty()) {
         let key = ServiceKey {
             experiment: service.experiment.clone(),
@@ -20,19 +21,19 @@ pub(crate) async fn outcomes(world: &World, services: &[ServiceReport]) {
             let Some(id) = id(&key, &edge.target) else {
                 continue;
             };
-            let written = match (&edge.outcome, &edge.failure) {
-                (_, Some(failure)) => {
-                    world
-                        .state
-                        .record_failure(&id, now, &failure.kind, &failure.text, None)
-                        .await
-                }
-                (Outcome::Done | Outcome::Fresh, None) => world.state.record_success(&id, now).await,
-                _ => Ok(()),
+            let fault = match (&edge.outcome, &edge.failure) {
+                (_, Some(failure)) => Some(Fault {
+                    kind: failure.kind.clone(),
+                    text: failure.text.clone(),
+                    next_try: None,
+                }),
+                (Outcome::Done | Outcome::Fresh, None) => None,
+                _ => continue,
             };
-            world.remember(written);
+            fared.push((id, fault));
         }
     }
+    world.remember(world.state.record_outcomes(now, &fared).await);
 }
 
 fn id(key: &ServiceKey, target: &Target) -> Option<EdgeId> {
