@@ -36,6 +36,7 @@ mod state_command;
 mod token_command;
 mod token_logins;
 mod token_side_by_side;
+mod uids;
 mod vault_budget;
 mod vault_ha;
 mod vault_tokens;

@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// Write the manual's pages into a directory.
     #[command(hide = true)]
     Man(crate::commands::man::Args),
+    /// Which UID each account has on the nodes, who says so, and what changed.
+    #[command(subcommand)]
+    Uids(crate::commands::uids::UidsCommand),
     /// Look at what is remembered, move it, take over what the Go service remembers.
     #[command(subcommand)]
     State(crate::commands::state::StateCommand),

@@ -57,6 +57,7 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Config(command) => commands::config::config(cli, command),
         Command::Completions(args) => commands::completions::completions(args),
         Command::Man(args) => commands::man::man(args),
+        Command::Uids(command) => commands::uids::uids(cli, command).await,
         Command::State(command) => commands::state::state(cli, command).await,
         Command::Credd(command) => commands::credd::credd(cli, command).await,
     }

@@ -5,6 +5,7 @@ mod metrics;
 mod observers;
 mod reach;
 mod steps;
+mod uids;
 
 use std::{
     path::{Path, PathBuf},
@@ -69,6 +70,9 @@ impl<'a, 't> Plan<'a, 't> {
         let dev_label = self.dev_label();
         let metrics = self.metrics(&mtk, &dev_label);
         let (loki, traces, log_files) = (self.loki(), self.traces(), self.log_files());
+        let uid_order = self.uid_order(&mtk);
+        let uids = self.uid_map(&mtk);
+        let ferry = self.ferry();
         let mut site = Site {
             path: path.to_owned(),
             files: files.to_vec(),
@@ -90,6 +94,8 @@ impl<'a, 't> Plan<'a, 't> {
             loki,
             traces,
             log_files,
+            uid_order,
+            ferry,
             later: Vec::new(),
             values: Vec::new(),
         };
@@ -101,6 +107,7 @@ impl<'a, 't> Plan<'a, 't> {
             known_hosts_given,
             min_token_lifetime,
             condor: mtk.child("condor", self.report),
+            uids: &uids,
         };
         self.experiments(&shared, &mut site);
         site.later = self.later;

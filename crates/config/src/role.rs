@@ -31,6 +31,8 @@ pub(crate) struct Shared<'a, 't> {
     pub(crate) min_token_lifetime: Duration,
     /// `mtk.condor`
     pub(crate) condor: Section<'t>,
+    /// `mtk.uids.map`
+    pub(crate) uids: &'a BTreeMap<String, u32>,
 }
 
 /// What is known of a role even if it cannot run: enough to keep its place among those that share a file.
@@ -88,7 +90,7 @@ impl<'a, 't> RoleReader<'a, 't> {
         let name = self.name(&id, issuer);
         let principal = account.as_ref().and_then(|a| self.principal(a, &id));
         let keytab = self.keytab(account.as_deref().unwrap_or_default());
-        let uid = self.uid();
+        let uid = self.uid(account.as_deref().unwrap_or_default());
         let vault_server = self.vault_server();
         let store = self.store();
         let condor = self.condor(experiment, later);

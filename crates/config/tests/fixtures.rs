@@ -203,7 +203,6 @@ fn the_rest_of_the_file_is_taken_too() {
         "notifications.SLACK_ALERTS_URL",
         "loki.response_header_timeout",
         "tracing.url",
-        "ferry.caPath",
         "logs.token-push.logfile",
         "experiments.dune.emails",
     ] {

@@ -21,6 +21,7 @@ mod run;
 mod selection;
 mod status;
 mod stop;
+mod uids;
 mod words;
 
 pub use access::{Robot as CondorRobot, principal as condor_principal};
@@ -36,5 +37,6 @@ pub use run::{CannotRun, Request, What, run};
 pub use selection::{NoService, Selection, one_service};
 pub use status::{Life, ServiceStatus, Status, StatusEdge, WeakHostKeys, status};
 pub use stop::{GRACE, Stop, Stopper, pair as stop_pair};
+pub use uids::{UidAnswer, UidOutcome, refresh_uids};
 pub use vault_client::Standing as VaultStanding;
 pub use words::span;

@@ -23,7 +23,7 @@ static DEBUG_FILE: LogFile = LogFile::new();
 static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// The crates of mtk, as they name themselves in logs.
-const OURS: [&str; 13] = [
+const OURS: &[&str] = &[
     "mtk",
     "pipeline",
     "credential",
@@ -33,6 +33,7 @@ const OURS: [&str; 13] = [
     "cedar",
     "credd_client",
     "distribute",
+    "ferry_client",
     "config",
     "state",
     "telemetry",

@@ -60,6 +60,19 @@ pub(crate) const MTK: &[Key] = &[
         "tokens on nodes",
     ),
     section("condor", CONDOR, "how robots prove themselves to credds"),
+    section(
+        "uids",
+        &[
+            key(
+                "order",
+                Used,
+                Form::List,
+                "where UIDs are looked for that the file does not say: ferry, go, nss, in this order",
+            ),
+            key("map", Used, Form::Map, "UIDs by account"),
+        ],
+        "UIDs of accounts on the nodes",
+    ),
     section("limits", LIMITS, "how much runs at once"),
     section("vault", VAULT, "how Vault is recognised, and how much it takes"),
     section("ssh", SSH, "how nodes are reached"),

@@ -171,28 +171,28 @@ const NOTIFICATIONS: &[Key] = &[
 ];
 
 const FERRY: &[Key] = &[
-    key("host", Later, Form::Text, "FERRY's host"),
-    key("port", Later, Form::Count, "its port"),
-    key("caPath", Later, Form::Path, "directory of CA certificates"),
-    key("hostCert", Later, Form::Path, "certificate of this host"),
-    key("hostKey", Later, Form::Path, "its key"),
+    key("host", Used, Form::Text, "FERRY's host"),
+    key("port", Used, Form::Count, "its port"),
+    key("caPath", Used, Form::Path, "directory of CA certificates"),
+    key("hostCert", Used, Form::Path, "certificate of this host"),
+    key("hostKey", Used, Form::Path, "its key"),
     key(
         "serviceExperiment",
-        Later,
+        Used,
         Form::Text,
         "experiment whose token opens FERRY",
     ),
-    key("serviceRole", Later, Form::Text, "role whose token opens FERRY"),
+    key("serviceRole", Used, Form::Text, "role whose token opens FERRY"),
     key(
         "serviceKerberosPrincipal",
-        Later,
+        Used,
         Form::Text,
         "principal of that role",
     ),
-    key("serviceKeytabPath", Later, Form::Path, "its keytab"),
+    key("serviceKeytabPath", Used, Form::Path, "its keytab"),
     key(
         "vaultServer",
-        Later,
+        Used,
         Form::Text,
         "Vault that role's token comes from",
     ),
@@ -222,7 +222,7 @@ const TIMEOUTS: &[Key] = &[
     ),
     key(
         "ferryRequestTimeout",
-        Later,
+        Used,
         Form::Span,
         "one question to FERRY (30s)",
     ),
@@ -237,7 +237,7 @@ const TIMEOUTS: &[Key] = &[
     key("vaultStorer", Used, Form::Span, "as vaultStorerTimeout"),
     key("ping", Used, Form::Span, "as pingTimeout"),
     key("push", Used, Form::Span, "as pushTimeout"),
-    key("ferryRequest", Later, Form::Span, "as ferryRequestTimeout"),
+    key("ferryRequest", Used, Form::Span, "as ferryRequestTimeout"),
     key("db", NotNeeded(DB), Form::Span, "as dbTimeout"),
 ];
 

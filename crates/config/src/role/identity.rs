@@ -163,9 +163,11 @@ impl RoleReader<'_, '_> {
         path
     }
 
-    pub(super) fn uid(&mut self) -> Option<u32> {
-        // unlike the other overrides this one has nothing at the top of the file to override
-        let entry = self.role.get("desiredUIDOverride")?;
+    pub(super) fn uid(&mut self, account: &str) -> Option<u32> {
+        // unlike the other overrides this one has nothing of the Go service's at the top of the file to override
+        let Some(entry) = self.role.get("desiredUIDOverride") else {
+            return self.shared.uids.get(account).copied();
+        };
         let path = self.role.path_of(&entry.key);
         match section::count(&entry.node.value) {
             Ok(uid) if uid != 0 && uid != u32::MAX => {

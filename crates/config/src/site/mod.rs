@@ -3,6 +3,7 @@
 mod reach;
 mod service;
 mod steps;
+mod uids;
 mod values;
 
 use std::{path::PathBuf, time::Duration};
@@ -10,6 +11,7 @@ use std::{path::PathBuf, time::Duration};
 pub use reach::{Checking, Jump, Ssh, Transport};
 pub use service::{BadUid, Broken, Destination, Kind, Service, ServiceId};
 pub use steps::{Crl, Limits, Retries, Retry, Timeouts, Vault, VaultQuota};
+pub use uids::{Ferry, FerryLogin, UidSource};
 pub use values::{AcceptedKey, Effective, Origin};
 
 use crate::tree::Position;
@@ -93,6 +95,10 @@ pub struct Site {
     pub traces: Option<Receiver>,
     /// Where logs go beside stderr.
     pub log_files: LogFiles,
+    /// Where UIDs are looked for that the file does not say, in this order.
+    pub uid_order: Vec<UidSource>,
+    /// The FERRY server, if the file names one.
+    pub ferry: Option<Ferry>,
     /// Keys accepted whose function comes later, or is not needed here.
     pub later: Vec<AcceptedKey>,
     /// The values in effect for all services, and where each comes from.

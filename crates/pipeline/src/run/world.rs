@@ -22,6 +22,7 @@ use crate::{
     plan::Policy,
     retry::Budget,
     stop::Stop,
+    uids::known_uids,
 };
 
 /// Threads for GSSAPI, which blocks: enough for the logins of a large site, few enough to be nothing.
@@ -93,6 +94,7 @@ impl World {
         ledger: Ledger,
         stop: Stop,
     ) -> Result<Self, CannotRun> {
+        let uids = known_uids(site, &state).await;
         let trust = tls::Trust {
             system: true,
             ca_file: site.vault.ca_file.clone(),
@@ -151,7 +153,7 @@ impl World {
             all_credds: Arc::new(Semaphore::new(site.limits.credd_concurrency)),
             each_credd: Mutex::default(),
             credd_options,
-            uids: go_uids(site).await,
+            uids,
         })
     }
 
@@ -264,8 +266,8 @@ impl World {
                 Stage::Configuration,
                 "uid-unknown",
                 service.account.clone(),
-                "the UID of this account on the nodes is not known; set desiredUIDOverride in its role, or let \
-                 dbLocation name the Go service's database that has it",
+                "the UID of this account on the nodes is not known; ask for it with `mtk uids refresh`, or set \
+                 desiredUIDOverride in its role or mtk.uids.map",
             )
         })
     }
@@ -287,17 +289,4 @@ pub(crate) fn quota(quota: &config::VaultQuota) -> vault_client::Quota {
         share: quota.share,
         ..vault_client::Quota::default()
     }
-}
-
-async fn go_uids(site: &Site) -> BTreeMap<String, u32> {
-    let Some(db) = &site.db_location else {
-        return BTreeMap::new();
-    };
-    if !db.exists() || site.services.iter().all(|s| s.uid.is_some()) {
-        return BTreeMap::new();
-    }
-    state::go_uids(db).await.unwrap_or_else(|error| {
-        tracing::warn!(db = %db.display(), %error, "no UIDs were read from the Go service's database");
-        BTreeMap::new()
-    })
 }

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod certs;
 mod commands;
 pub mod control;
+pub mod ferry;
 pub mod files;
 pub mod hash;
 mod host;
