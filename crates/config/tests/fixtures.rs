@@ -201,9 +201,6 @@ fn the_rest_of_the_file_is_taken_too() {
         "errorCountToSendMessage",
         "email.smtpPort",
         "notifications.SLACK_ALERTS_URL",
-        "loki.response_header_timeout",
-        "tracing.url",
-        "logs.token-push.logfile",
         "experiments.dune.emails",
     ] {
         assert!(later.contains(&key), "{key}");
