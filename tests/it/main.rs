@@ -33,6 +33,7 @@ mod ssh_host_keys;
 mod ssh_limits;
 mod sshd;
 mod state_command;
+mod storer;
 mod token_command;
 mod token_logins;
 mod token_side_by_side;

@@ -33,7 +33,13 @@ impl Person {
         let program = person.at("bin/mtk");
         std::fs::write(&program, "").unwrap();
         mount(binary(), &program, "", MountFlags::BIND, None).unwrap();
-        for name in ["htgettoken", "htdecodetoken", "htdestroytoken"] {
+        for name in [
+            "htgettoken",
+            "htdecodetoken",
+            "htdestroytoken",
+            "condor_vault_storer",
+            "condor_credential_storer",
+        ] {
             symlink("mtk", person.at("bin").join(name)).unwrap();
         }
         std::fs::copy(bed().keytab(keytab), person.at("keytab")).unwrap();

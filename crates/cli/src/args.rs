@@ -73,6 +73,8 @@ pub(crate) enum Command {
     /// Bearer tokens for people and jobs, from a Vault token that lies there already.
     #[command(subcommand)]
     Token(crate::commands::token::Args),
+    /// Store a job's credentials as condor_vault_storer does: what condor_submit runs.
+    Storer(crate::commands::storer::Args),
     /// Try every hop of a service, and say what to do about each that fails.
     Doctor(crate::commands::doctor::Args),
     /// Look at the configuration.

@@ -5,6 +5,8 @@ use std::{ffi::OsString, path::Path};
 /// The name and what it stands for.
 const NAMES: &[(&str, &[&str])] = &[
     ("htgettoken", &["token", "get", "--like-htgettoken"]),
+    ("condor_vault_storer", &["storer", "--"]),
+    ("condor_credential_storer", &["storer", "--"]),
     ("htdecodetoken", &["token", "show"]),
     ("htdestroytoken", &["token", "destroy", "--all"]),
 ];
@@ -53,5 +55,6 @@ mod tests {
             "mtk token get --like-htgettoken -a v --configdir /x --configdir=/y"
         );
         assert_eq!(of("htdecodetoken -H -"), "mtk token show -H -");
+        assert_eq!(of("condor_vault_storer -v dune"), "mtk storer -- -v dune");
     }
 }

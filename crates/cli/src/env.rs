@@ -30,6 +30,18 @@ pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The state directory, as `--state-dir`: there the budget of Vault requests lies, also for commands without a state.
 pub(crate) const STATE_DIR: &str = "MTK_STATE_DIR";
 
+/// For which user `mtk storer` stores, as condor_vault_storer: somebody's who is one of the credd's `CRED_SUPER_USERS`.
+pub(crate) const STORER_USER: &str = "CONDOR_VAULT_STORER_USER";
+
+/// What stands in the names of `mtk storer`'s files instead of `u<uid>`.
+pub(crate) const STORER_ID: &str = "CONDOR_VAULT_STORER_ID";
+
+/// Of which kind the services are for which condor_submit runs a storer.
+pub(crate) const STORER_MODE: &str = "CONDOR_CREDENTIAL_STORER_MODE";
+
+/// Options for condor_store_cred, which condor_vault_storer hands over.
+pub(crate) const STORECRED_OPTS: &str = "SEC_CREDENTIAL_STORECRED_OPTS";
+
 /// Below it htgettoken keeps credkeys.
 pub(crate) const HOME: &str = "HOME";
 

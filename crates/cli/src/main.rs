@@ -52,6 +52,7 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Status(args) => commands::status::status(cli, args).await,
         Command::Onboard(args) => commands::onboard::onboard(cli, args).await,
         Command::Revoke(args) => commands::revoke::revoke(cli, args).await,
+        Command::Storer(args) => Ok(commands::storer::storer(args, cli.verbose).await),
         Command::Token(args) => commands::token::token(args).await,
         Command::Doctor(args) => commands::doctor::doctor(cli, args).await,
         Command::Config(command) => commands::config::config(cli, command),

@@ -65,7 +65,7 @@ pub use error::{Error, Fault, Kind, Stage};
 #[cfg(feature = "kerberos")]
 pub use identity::Kerberos;
 pub use identity::{BadCertificate, ClientCertificate, Identity};
-pub use json::vault_credential;
+pub use json::{handle_credential, vault_credential};
 pub use pool::{Answered, Keep, Pool, Schedd, locate, schedds};
 
 /// How long to wait, and who to say we are.

@@ -10,5 +10,6 @@ pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod state;
 pub(crate) mod status;
+pub(crate) mod storer;
 pub(crate) mod token;
 pub(crate) mod uids;

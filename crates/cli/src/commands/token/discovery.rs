@@ -146,7 +146,7 @@ pub(crate) fn write_vault(path: &Path, token: &NodeToken) -> anyhow::Result<()> 
 
 /// To whoever reads our stream. A token that lives long goes into no file by this way either.
 pub(super) fn write_device(path: &Path, token: &super::obtain::Held) -> anyhow::Result<()> {
-    let long = matches!(token, super::obtain::Held::Long(_));
+    let long = matches!(token, super::obtain::Held::Long(..));
     // the stream it was asked for on
     hand_over(path, token.expose(), long)
 }
@@ -190,6 +190,11 @@ fn write_line(to: &mut impl Write, text: &str) -> std::io::Result<()> {
     to.write_all(text.as_bytes())?;
     to.write_all(b"\n")?;
     to.flush()
+}
+
+/// What lies in one file of tokens into another.
+pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    place(to, &read(from)?)
 }
 
 fn place(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -45,7 +45,7 @@ fn write(args: &Args, ask: &Ask, sink: &Sink, got: &Got) -> anyhow::Result<()> {
     match (&got.token, sink) {
         (Some(Held::Node(token)), Sink::File(path)) => discovery::write_vault(path, token)?,
         (Some(token), Sink::Device(path)) => discovery::write_device(path, token)?,
-        (Some(Held::Long(_)), Sink::File(path)) => {
+        (Some(Held::Long(..)), Sink::File(path)) => {
             let path = path.display();
             return Err(anyhow!(
                 "{path}: a Vault token that lives so long is not written to a file"

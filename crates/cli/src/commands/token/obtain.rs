@@ -51,14 +51,15 @@ pub(crate) struct Ask {
 /// A new Vault token, by what may become of it.
 pub(crate) enum Held {
     Node(NodeToken),
-    Long(LongToken),
+    /// And from when to when it lives.
+    Long(LongToken, Lifetime),
 }
 
 impl VaultToken for Held {
     fn expose(&self) -> &str {
         match self {
             Self::Node(token) => token.expose(),
-            Self::Long(token) => token.expose(),
+            Self::Long(token, _) => token.expose(),
         }
     }
 }
@@ -67,7 +68,7 @@ impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Node(_) => "Node(..)",
-            Self::Long(_) => "Long(..)",
+            Self::Long(..) => "Long(..)",
         })
     }
 }
@@ -268,7 +269,7 @@ impl Ask {
         let now = Timestamp::now();
         Ok(if self.ttl.as_secs() > NODE_TOKEN_LIMIT {
             let child = self.vault.create_long_child(parent, life, self.ttl, now).await?;
-            Held::Long(child.token)
+            Held::Long(child.token, child.lifetime)
         } else {
             Held::Node(self.vault.create_child(parent, life, self.ttl, now).await?.token)
         })
@@ -280,7 +281,7 @@ impl Ask {
             return self.child(&login.token, login.lifetime).await;
         }
         if self.ttl.as_secs() > NODE_TOKEN_LIMIT {
-            return Ok(Held::Long(login.token.clone()));
+            return Ok(Held::Long(login.token.clone(), login.lifetime));
         }
         Ok(Held::Node(login.token.short(login.lifetime)?))
     }
