@@ -6,8 +6,8 @@ use crate::macros::Macros;
 const STEPS: usize = 1000;
 /// No value is longer.
 const LONGEST: usize = 64 * 1024;
-/// Bytes that may be looked at for the ends of one value's references: `$(A:$(A:$(A:` has none.
-const WORK: usize = 4 * 1024 * 1024;
+/// Bytes that may be looked at for one value's references and their ends: `$(A:$(A:$(A:` has none.
+const WORK: usize = 512 * 1024;
 
 /// Functions that HTCondor has and that are not evaluated here.
 const FUNCTIONS: [&str; 9] = [
@@ -38,14 +38,18 @@ fn next<'t>(text: &'t str, from: usize, work: &mut usize) -> Option<Reference<'t
     let mut from = from;
     loop {
         let start = from + text.get(from..)?.find('$')?;
+        spend(work, start + 1 - from)?;
         from = start + 1;
         let rest = text.get(from..)?;
         // $$(X) is the job's business
         if rest.starts_with('$') {
-            from += rest.bytes().take_while(|b| *b == b'$').count();
+            let more = rest.bytes().take_while(|b| *b == b'$').count();
+            spend(work, more)?;
+            from += more;
             continue;
         }
         let function = word(rest, |b| b.is_ascii_alphabetic() || b == b'_');
+        spend(work, function.len())?;
         let Some(body) = rest
             .get(function.len()..)
             .and_then(|behind| behind.strip_prefix('('))
@@ -55,6 +59,7 @@ fn next<'t>(text: &'t str, from: usize, work: &mut usize) -> Option<Reference<'t
         let is_macro = function.is_empty() || function == "ENV";
         if is_macro {
             let name = word(body, |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+            spend(work, name.len())?;
             let behind = body.as_bytes().get(name.len());
             if name.is_empty() || !matches!(behind, Some(b')' | b':')) {
                 continue;
@@ -75,6 +80,12 @@ fn next<'t>(text: &'t str, from: usize, work: &mut usize) -> Option<Reference<'t
     }
 }
 
+/// Takes what was looked at off the work that is left; `None` once there is none.
+fn spend(work: &mut usize, looked_at: usize) -> Option<()> {
+    *work = work.saturating_sub(looked_at);
+    (*work > 0).then_some(())
+}
+
 /// The bytes it begins with that are of a kind.
 fn word(text: &str, is: impl Fn(u8) -> bool) -> &str {
     let end = text.bytes().position(|b| !is(b)).unwrap_or(text.len());
@@ -85,7 +96,7 @@ fn word(text: &str, is: impl Fn(u8) -> bool) -> &str {
 fn closed<'t>(text: &'t str, work: &mut usize) -> Option<&'t str> {
     let mut depth = 0usize;
     for (at, byte) in text.bytes().enumerate() {
-        *work = work.checked_sub(1)?;
+        spend(work, 1)?;
         match byte {
             b'(' => depth += 1,
             b')' if depth == 0 => return text.get(..at),

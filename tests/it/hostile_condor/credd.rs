@@ -1,7 +1,7 @@
 //! Credds that no package has: the versions between, and conversations that are cut.
 
 use std::{
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -316,4 +316,47 @@ fn a_conversation_cut_after_every_byte() {
         assert_eq!(credd.handshakes(), before + 1);
     }
     assert!(whole.unwrap() > 150, "{whole:?}");
+}
+
+/// A way to the scripted credd over IPv6.
+fn over_ipv6(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = TcpStream::connect(to).unwrap();
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_credd_with_several_addresses_is_reached_at_the_one_that_answers() {
+    let script = Script::start(Nature::of(Version(24, 12, 15))).unwrap();
+    let port = over_ipv6(script.address()).port();
+    for sinful in [
+        format!("<[::1]:{port}?alias=ap1.example.org>"),
+        // nobody listens at port 1
+        format!("<127.0.0.1:1?addrs=127.0.0.1-1+[--1]-{port}&alias=ap1.example.org>"),
+    ] {
+        let options = Options {
+            methods: [Method::ClaimToBe].into_iter().collect(),
+            ..options(LONG)
+        };
+        let credd = Credd::new(
+            CreddAddress::from_entry(&sinful).unwrap(),
+            Identity::new(USER),
+            options,
+        );
+        store(&credd, CLAIMED).unwrap_or_else(|e| panic!("{sinful}: {e:?}"));
+    }
 }
