@@ -9,14 +9,15 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use testkit::{
-    bed::{Bed, Owner},
-    prerequisites::{self, For},
+    bed::Bed,
     site::{ACCESS_POINTS, NODES, SERVICES},
 };
 
 use crate::{
-    bench_config, bench_credd, bench_push, bench_vault, say,
-    steps::{Steps, cargo, root, run},
+    bench_config, bench_credd, bench_push, bench_vault,
+    measured::{self, Release},
+    say,
+    steps::{Steps, root},
 };
 
 #[derive(Debug, Args)]
@@ -74,25 +75,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
         What::Push(arguments) => return bench_push::bench(arguments),
     };
     let mut steps = Steps::default();
-    steps.step("prerequisites", || {
-        prerequisites::ensure(&[For::Bed, For::Build], &say::people)
-    })?;
-    steps.step("building mtk for release", || {
-        run(&mut cargo(&[
-            "build",
-            "--release",
-            "--package",
-            "mtk",
-            "--locked",
-        ]))
-    })?;
-    let bed = steps.step("test bed up", || {
-        Bed::up(
-            &format!("bench-{}", std::process::id()),
-            Owner::Parent,
-            &say::people,
-        )
-    })?;
+    let bed = measured::begin(&mut steps, &[Release::Mtk])?;
     let figures = steps.step("measuring", || measure(&bed, runs.max(2)))?;
     figures.print();
     Ok(ExitCode::SUCCESS)

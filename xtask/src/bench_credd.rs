@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use testkit::{
-    bed::{Bed, Owner},
-    prerequisites::{self, For},
+    bed::Bed,
     site::{ACCESS_POINTS, COLLECTOR, SERVICES},
 };
 
 use crate::{
-    say,
-    steps::{Steps, cargo, root, run},
+    measured::{self, Release},
+    steps::{Steps, root, run},
 };
 
 /// What condor_store_cred needs: a ticket of the account and a credential in a file, both in the bed's Debian root.
@@ -26,24 +25,7 @@ chroot $R setpriv --reuid "$2" --regid 100 --clear-groups env -i PATH=/usr/bin K
 
 pub(crate) fn bench(stores: usize) -> Result<ExitCode> {
     let mut steps = Steps::default();
-    steps.step("prerequisites", || {
-        prerequisites::ensure(&[For::Bed, For::Build], &say::people)
-    })?;
-    steps.step("building the measurement for release", || {
-        run(&mut cargo(&[
-            "build",
-            "--release",
-            "--package",
-            "mtk-credd-client",
-            "--example",
-            "store_rate",
-            "--locked",
-        ]))
-    })?;
-    let bed = steps.step("test bed up", || {
-        let name = format!("bench-{}", std::process::id());
-        Bed::up(&name, Owner::Parent, &say::people)
-    })?;
+    let bed = measured::begin(&mut steps, &[Release::Example("mtk-credd-client", "store_rate")])?;
     steps.step("measuring", || measure(&bed, stores))?;
     Ok(ExitCode::SUCCESS)
 }

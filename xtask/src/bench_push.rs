@@ -5,14 +5,14 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use testkit::{
-    bed::{Bed, Owner, nodes},
-    prerequisites::{self, For},
+    bed::{Bed, nodes},
     site::KEY_NODE,
 };
 
 use crate::{
+    measured::{self, Release},
     say,
-    steps::{Steps, cargo, root, run},
+    steps::{Steps, root},
 };
 
 /// Files of one service on one node.
@@ -33,24 +33,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
         bail!("{too_many} nodes: from 1 to 250 can be had");
     }
     let mut steps = Steps::default();
-    steps.step("prerequisites", || {
-        prerequisites::ensure(&[For::Bed, For::Build], &say::people)
-    })?;
-    steps.step("building the measurement for release", || {
-        run(&mut cargo(&[
-            "build",
-            "--release",
-            "--package",
-            "mtk-distribute",
-            "--example",
-            "push_rate",
-            "--locked",
-        ]))
-    })?;
-    let bed = steps.step("test bed up", || {
-        let name = format!("bench-{}", std::process::id());
-        Bed::up(&name, Owner::Parent, &say::people)
-    })?;
+    let bed = measured::begin(&mut steps, &[Release::Example("mtk-distribute", "push_rate")])?;
     let mut figures = Vec::new();
     for nodes in &arguments.nodes {
         for services in &arguments.services {

@@ -10,15 +10,15 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use testkit::{
-    bed::{Bed, Owner},
-    prerequisites::{self, For},
+    bed::Bed,
     site::{self, Account, VAULT},
 };
 
 use crate::{
     bench::{quantile, to_f64},
+    measured::{self, Release},
     say,
-    steps::{Steps, cargo, root, run},
+    steps::{Steps, root, run},
 };
 
 /// htgettoken as each robot, one after another. COLD: without a Vault token, as mtk's cold refresh; else with the one there
@@ -58,31 +58,8 @@ time all "$@"
 
 pub(crate) fn bench(services: usize, logins: usize, turns: usize) -> Result<ExitCode> {
     let mut steps = Steps::default();
-    steps.step("prerequisites", || {
-        prerequisites::ensure(&[For::Bed, For::Build], &say::people)
-    })?;
-    steps.step("building for release", || {
-        run(&mut cargo(&[
-            "build",
-            "--release",
-            "--package",
-            "mtk",
-            "--locked",
-        ]))?;
-        run(&mut cargo(&[
-            "build",
-            "--release",
-            "--package",
-            "mtk-vault-client",
-            "--example",
-            "login_rate",
-            "--locked",
-        ]))
-    })?;
-    let bed = steps.step("test bed up", || {
-        let name = format!("bench-{}", std::process::id());
-        Bed::up(&name, Owner::Parent, &say::people)
-    })?;
+    let login_rate = Release::Example("mtk-vault-client", "login_rate");
+    let bed = measured::begin(&mut steps, &[Release::Mtk, login_rate])?;
     steps.step("measuring", || {
         let robots = site::bulk();
         let robots = robots.get(..services.clamp(1, robots.len())).unwrap_or(&robots);

@@ -10,6 +10,7 @@ mod demo;
 mod fixtures;
 mod fuzz;
 mod man;
+mod measured;
 mod prerequisites;
 mod say;
 mod soak;

@@ -12,13 +12,14 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use testkit::{
-    bed::{Bed, Owner, nodes},
-    prerequisites::{self, For},
+    bed::{Bed, nodes},
     site::{ACCESS_POINTS, COLLECTOR, NODES, SERVICES},
 };
 
 use crate::{
-    fuzz, say,
+    fuzz,
+    measured::{self, Release},
+    say,
     steps::{Steps, cargo, root, run},
     test::test_binary,
 };
@@ -65,33 +66,12 @@ pub(crate) fn soak(arguments: &Arguments) -> Result<ExitCode> {
         steps.step("fuzzing", || fuzz::all_for(each))?;
     }
     if parts.iter().any(|part| *part != Part::Fuzz) {
-        steps.step("prerequisites", || {
-            prerequisites::ensure(&[For::Bed, For::Build], &say::people)
-        })?;
+        measured::prepare(&mut steps)?;
         if timed > usize::from(parts.contains(&Part::Fuzz)) {
-            steps.step("building for release", || {
-                run(&mut cargo(&[
-                    "build",
-                    "--release",
-                    "--package",
-                    "mtk",
-                    "--locked",
-                ]))?;
-                run(&mut cargo(&[
-                    "build",
-                    "--release",
-                    "--package",
-                    "mtk-credd-client",
-                    "--example",
-                    "endure",
-                    "--locked",
-                ]))
-            })?;
+            let endure = Release::Example("mtk-credd-client", "endure");
+            measured::build(&mut steps, &[Release::Mtk, endure])?;
         }
-        let bed = steps.step("test bed up", || {
-            let name = format!("soak-{}", std::process::id());
-            Bed::up(&name, Owner::Parent, &say::people)
-        })?;
+        let bed = measured::bed(&mut steps, "soak")?;
         if parts.contains(&Part::Kill) {
             steps.step("killing", || kill(&bed, each))?;
         }
