@@ -70,7 +70,7 @@ pub(crate) enum Command {
     Onboard(crate::commands::onboard::Args),
     /// Take back what a robot was given: nothing can be minted for it from then on.
     Revoke(crate::commands::revoke::Args),
-    /// Bearer tokens for people and jobs, from a Vault token that lies there already.
+    /// Bearer tokens for people and jobs, as htgettoken, htdecodetoken and htdestroytoken.
     #[command(subcommand)]
     Token(crate::commands::token::Args),
     /// Store a job's credentials as condor_vault_storer does: what condor_submit runs.

@@ -80,7 +80,7 @@ pub(crate) const TOP: &[Key] = &[
     ),
     key(
         "devEnvironmentLabel",
-        Later,
+        Used,
         Form::Text,
         "what this installation is called in metrics and logs (production)",
     ),
