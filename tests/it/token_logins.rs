@@ -138,22 +138,18 @@ impl Waiting {
     }
 }
 
+/// A bearer token of an issuer's calibration role, everything kept in the person's own folder.
+fn calibration(issuer: &str) -> Vec<&str> {
+    let mut args = vec!["-i", issuer, "-r", "calibration"];
+    args.extend(["--configdir", "conf", "--vaulttokenfile", "vt", "-o", "bt"]);
+    args
+}
+
 #[test]
 fn a_browser_by_the_device_flow_makes_the_next_login_one_by_ticket() {
     let alice = Person::alice();
     let gone = bed().forget("mu2e", "calibration", "alice");
-    let args = [
-        "-i",
-        "mu2e",
-        "-r",
-        "calibration",
-        "--configdir",
-        "conf",
-        "--vaulttokenfile",
-        "vt",
-        "-o",
-        "bt",
-    ];
+    let args = calibration("mu2e");
     let waiting = Waiting::begin(&alice, &args);
     bed().consent(&waiting.address, "alice");
     good(&waiting.end());
@@ -185,18 +181,7 @@ fn a_browser_directly_with_pkce_comes_back_to_vault() {
         bed().vault("POST", role, Some(body)).unwrap();
     };
     direct("direct");
-    let args = [
-        "-i",
-        "nova",
-        "-r",
-        "calibration",
-        "--configdir",
-        "conf",
-        "--vaulttokenfile",
-        "vt",
-        "-o",
-        "bt",
-    ];
+    let args = calibration("nova");
     let waiting = Waiting::begin(&alice, &args);
     let address = waiting.address.clone();
     bed().consent(&address, "alice");
