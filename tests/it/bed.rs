@@ -52,6 +52,19 @@ pub fn top_token(access_point: &str, account: &str, service: &str) -> (String, S
     (field("vault_token"), field("vault_url"))
 }
 
+/// A process of a test, told to end and waited for when this is dropped, also by a failed assertion.
+pub struct Ends(pub Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // one that was waited for is no process of ours any more
+        if let Ok(None) = self.0.try_wait() {
+            terminate(&self.0);
+            let _ = self.0.wait();
+        }
+    }
+}
+
 pub fn terminate(child: &Child) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
@@ -88,6 +101,17 @@ impl TestBed {
         self.control
             .vault(method, path, body)
             .map_err(|e| format!("{e:#}"))
+    }
+
+    /// A role of Vault's with other settings until the guard is dropped.
+    pub fn vault_role_with(&'static self, role: &'static str, changes: Value) -> impl Drop {
+        let before = self.vault("GET", role, None).unwrap()["data"].clone();
+        let mut body = before.clone();
+        for (key, value) in changes.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        self.vault("POST", role, Some(body)).unwrap();
+        Mend::by(move || drop(self.vault("POST", role, Some(before.clone())).unwrap()))
     }
 
     pub fn seal(&self) {

@@ -2,14 +2,14 @@
 
 use std::{
     net::TcpListener,
-    process::{Child, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
 use crate::{
-    bed::{bed, terminate},
+    bed::{Ends, bed},
     mtk::Operator,
 };
 
@@ -17,7 +17,7 @@ const GATEWAY: &str = "127.0.0.1:9091";
 const PROMETHEUS: &str = "127.0.0.1:9090";
 
 /// A server of the bed's Debian, ended when this is dropped.
-struct Server(Child);
+struct Server(#[expect(dead_code, reason = "it ends the server")] Ends);
 
 impl Server {
     fn start(program: &str, arguments: &[&str], ready: &str) -> Self {
@@ -29,7 +29,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self(child);
+        let server = Self(Ends(child));
         let until = Instant::now() + Duration::from_secs(30);
         while get(ready).is_none() {
             assert!(Instant::now() < until, "{program} does not answer at {ready}");
@@ -45,13 +45,6 @@ impl Server {
             &[&listen],
             &format!("http://{GATEWAY}/-/ready"),
         )
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        terminate(&self.0);
-        let _ = self.0.wait();
     }
 }
 
@@ -187,7 +180,10 @@ fn prometheus_takes_the_metrics_and_promtool_the_names() {
     );
     let file = "/tmp/prometheus.yml";
     std::fs::write(bed().layout().in_root(file), config).unwrap();
-    let _prometheus = Server::start(
+    // what it kept of an earlier run would answer for this one
+    let kept = bed().layout().in_root("/tmp/prometheus");
+    let _ = std::fs::remove_dir_all(&kept);
+    let prometheus = Server::start(
         "prometheus",
         &[
             &format!("--config.file={file}"),
@@ -212,6 +208,9 @@ fn prometheus_takes_the_metrics_and_promtool_the_names() {
         .lines()
         .filter(|l| l.starts_with("mtk_edge_last_success_timestamp_seconds{"))
         .count();
+    drop(prometheus);
+    std::fs::remove_dir_all(&kept).unwrap();
+    std::fs::remove_file(bed().layout().in_root(file)).unwrap();
     assert_eq!(counted as usize, edges);
     assert!(edges > 7 * 3, "{edges}");
 }

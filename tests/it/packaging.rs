@@ -4,13 +4,13 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use testkit::site::NODES;
 
-use crate::bed::{bed, terminate};
+use crate::bed::{Ends, bed};
 
 /// Where Postfix's sendmail leaves what is to be sent.
 const DROP_BOX: &str = "/var/spool/postfix/maildrop";
@@ -20,6 +20,9 @@ struct Installed;
 
 impl Installed {
     fn new() -> Self {
+        // from here on what is there goes again
+        let installed = Self;
+        let _ = fs::remove_dir_all(place(DROP_BOX));
         install("packaging/sysusers.d/mtk.conf", "/usr/lib/sysusers.d/mtk.conf");
         install("packaging/tmpfiles.d/mtk.conf", "/usr/lib/tmpfiles.d/mtk.conf");
         succeeds(inside("systemd-sysusers").arg("/usr/lib/sysusers.d/mtk.conf"));
@@ -48,16 +51,31 @@ impl Installed {
             .replace(&format!("{dir}/ssh"), "/var/lib/mtk/.ssh")
             .replace(&format!("{dir}/state"), "/var/lib/mtk/go");
         fs::write(place("/etc/managed-tokens/managedTokens.yml"), config).unwrap();
-        Self
+        installed
     }
 }
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        for path in ["/usr/bin/mtk", "/etc/cron.d/mtk"] {
+        for path in [
+            "/usr/bin/mtk",
+            "/etc/cron.d/mtk",
+            "/run/crond.reboot",
+            "/usr/lib/sysusers.d/mtk.conf",
+            "/usr/lib/tmpfiles.d/mtk.conf",
+            "/usr/lib/systemd/system/mtk-run.service",
+            "/usr/lib/systemd/system/mtk-run.timer",
+        ] {
             let _ = fs::remove_file(place(path));
         }
-        for path in ["/var/lib/mtk", "/opt/managed-tokens", "/etc/managed-tokens"] {
+        // nobody's if the install broke off before it
+        let _ = inside("userdel").arg("mtk").stderr(Stdio::null()).status();
+        for path in [
+            "/var/lib/mtk",
+            "/opt/managed-tokens",
+            "/etc/managed-tokens",
+            DROP_BOX,
+        ] {
             let _ = fs::remove_dir_all(place(path));
         }
     }
@@ -105,22 +123,11 @@ fn mails() -> Vec<String> {
     mails
 }
 
-/// cron, ended when this is dropped.
-struct Cron(Child);
-
-impl Cron {
-    fn start() -> Self {
-        // cron keeps by this file that it ran `@reboot` jobs since the host came up
-        let _ = fs::remove_file(place("/run/crond.reboot"));
-        Self(inside("cron").arg("-f").spawn().unwrap())
-    }
-}
-
-impl Drop for Cron {
-    fn drop(&mut self) {
-        terminate(&self.0);
-        let _ = self.0.wait();
-    }
+/// cron, as if the host had just come up.
+fn cron() -> Ends {
+    // it keeps by this file that it ran `@reboot` jobs since then
+    let _ = fs::remove_file(place("/run/crond.reboot"));
+    Ends(inside("cron").arg("-f").spawn().unwrap())
 }
 
 #[test]
@@ -129,30 +136,31 @@ fn cron_runs_mtk_as_its_own_user_and_mails_nothing() {
     let crontab =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/cron.d/mtk")).unwrap();
     assert!(crontab.contains("17 * * * * "), "{crontab}");
-    // the same line at once instead of at the 17th minute
-    fs::write(
-        place("/etc/cron.d/mtk"),
-        crontab.replace("17 * * * * ", "@reboot "),
-    )
-    .unwrap();
-    let cron = Cron::start();
+    // the same line at once instead of at the 17th minute; what it prints behind mtk is the only thing to be mailed
+    let line = crontab
+        .replace("17 * * * * ", "@reboot ")
+        .replace("mtk run --quiet", "mtk run --quiet; echo control");
+    fs::write(place("/etc/cron.d/mtk"), line).unwrap();
+    let cron = cron();
     let until = Instant::now() + Duration::from_secs(90);
-    loop {
-        let status = inside("runuser")
-            .args(["-u", "mtk", "--", "mtk", "status"])
-            .output()
-            .unwrap();
-        if status.status.success() {
-            break;
+    let mails = loop {
+        let mails = mails();
+        if !mails.is_empty() {
+            break mails;
         }
-        assert!(
-            Instant::now() < until,
-            "cron made nothing fresh:\n{}{}",
-            String::from_utf8_lossy(&status.stdout),
-            String::from_utf8_lossy(&status.stderr)
-        );
-        std::thread::sleep(Duration::from_millis(300));
-    }
+        assert!(Instant::now() < until, "cron ran nothing to its end");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let status = inside("runuser")
+        .args(["-u", "mtk", "--", "mtk", "status"])
+        .output()
+        .unwrap();
+    assert!(
+        status.status.success(),
+        "cron made nothing fresh:\n{}{}",
+        String::from_utf8_lossy(&status.stdout),
+        String::from_utf8_lossy(&status.stderr)
+    );
     drop(cron);
     let state = fs::metadata(place("/var/lib/mtk")).unwrap();
     assert_ne!(state.uid(), 0, "the state is root's");
@@ -161,10 +169,13 @@ fn cron_runs_mtk_as_its_own_user_and_mails_nothing() {
         let pushed = bed().node_path(node.server, "/tmp/vt_u50001-dune_production");
         assert!(pushed.exists(), "{}", pushed.display());
     }
-    let mails = mails();
+    let [mail] = mails.as_slice() else {
+        panic!("{mails:?}")
+    };
+    // a record of the queue file: its kind, its length, the line; the first behind the headers' empty one
     assert!(
-        mails.is_empty(),
-        "a run with everything fresh said something: {mails:?}"
+        mail.contains("N\0N\u{7}control"),
+        "a run with everything fresh said something: {mail:?}"
     );
 
     let refused = inside("mtk").args(["run"]).output().unwrap();

@@ -14,9 +14,8 @@ use distribute::{
 };
 use testkit::{bed::nodes, site};
 
-use crate::sshd::{
-    ACCOUNT, Folder, Running, Sshd, UID, file, inside, layout, node, place, placed, tmp, wait_for,
-};
+use crate::bed::bed;
+use crate::sshd::{ACCOUNT, Folder, Running, Sshd, UID, file, inside, node, place, placed, tmp, wait_for};
 
 /// A transport with a login it has, and the row and column of the table in docs/ssh.md.
 struct Way {
@@ -314,7 +313,8 @@ fn every_transport_with_every_login_it_has() {
 
 fn ticket() -> (kerberos::Ticket, kerberos::Gss) {
     let principal = format!("{ACCOUNT}/managedtokens/{}@{}", site::HOST, site::REALM);
-    let keytab = kerberos::Keytab::open(&layout().keytab(ACCOUNT), &principal.parse().unwrap()).unwrap();
+    let keytab =
+        kerberos::Keytab::open(&bed().layout().keytab(ACCOUNT), &principal.parse().unwrap()).unwrap();
     let gss = kerberos::Gss::new(2);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -332,8 +332,8 @@ fn kerberos_over_russh() {
             ticket: ticket.clone(),
             gss: gss.clone(),
         };
-        let node = node(host.name, &layout().known_hosts(), login);
-        let tmp = nodes::tmp_of(&layout(), host.server);
+        let node = node(host.name, &bed().layout().known_hosts(), login);
+        let tmp = nodes::tmp_of(bed().layout(), host.server);
         suite("russh with GSSAPI", &node, &tmp, Transport::Russh, Method::Gssapi);
     }
 }

@@ -9,21 +9,13 @@ use std::{
 };
 
 use distribute::{Error, File, Gate, Limits, Login, Mode, Node, Options, Placed, Report};
-use testkit::bed::{Cache, Layout, nodes};
+use testkit::bed::nodes;
 
 use crate::bed::bed;
 
 /// The account the tests log in as.
 pub const ACCOUNT: &str = "dunepro";
 pub const UID: u32 = 50001;
-
-pub fn layout() -> Layout {
-    let dir = &bed().dir;
-    let cache = Cache {
-        dir: dir.parent().unwrap().parent().unwrap().to_path_buf(),
-    };
-    Layout::new(&cache, dir.file_name().unwrap().to_str().unwrap()).unwrap()
-}
 
 /// A folder at the same path inside the root of the node `key` and outside it, gone when dropped.
 pub struct Folder {
@@ -106,12 +98,12 @@ impl Drop for Folder {
 /// The root of the node `key`, whose accounts, homes and /tmp the sshds here have.
 pub fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
-    ROOT.get_or_init(|| nodes::root_of(&layout(), "key"))
+    ROOT.get_or_init(|| nodes::root_of(bed().layout(), "key"))
 }
 
 /// The same /tmp from outside.
 pub fn tmp() -> PathBuf {
-    nodes::tmp_of(&layout(), "key")
+    nodes::tmp_of(bed().layout(), "key")
 }
 
 /// A program of that root.

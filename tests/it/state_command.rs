@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     process::Command,
     time::{Duration, Instant},
 };
@@ -58,14 +59,21 @@ fn two_at_once_and_the_second_says_who_or_waits() {
     let impatient = operator.mtk(&["run", "--wait", "1s"]);
     assert_eq!(impatient.code, Some(3), "{}", impatient.stderr);
     assert!(impatient.took >= Duration::from_secs(1));
-    let patient = operator.start(&["run", "--output", "json", "--wait"]);
+    let mut patient = operator.start(&["run", "--output", "json", "--wait"]);
+    let mut said = String::new();
+    let mut stderr = BufReader::new(patient.stderr.take().unwrap());
+    while !said.contains("waiting") {
+        assert_ne!(
+            stderr.read_line(&mut said).unwrap(),
+            0,
+            "it does not wait: {said}"
+        );
+    }
     drop(frozen);
     crate::bed::terminate(&first);
     first.wait_with_output().unwrap();
     let patient = patient.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&patient.stderr);
     assert_eq!(patient.status.code(), Some(0), "{said}");
-    assert!(said.contains("waiting"), "{said}");
     assert!(
         operator
             .mtk(&["state", "show"])

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use testkit::site::VAULT;
 
 use crate::{
-    bed::{bed, terminate},
+    bed::{Ends, bed},
     mtk::{Ran, ran},
     person::Person,
 };
@@ -98,7 +98,7 @@ fn a_token_that_ends_soon_is_replaced_and_is_the_last_resort() {
 
 /// `mtk token get` while it waits for a browser.
 struct Waiting {
-    child: Child,
+    child: Ends,
     err: BufReader<std::process::ChildStderr>,
     address: String,
     began: Instant,
@@ -113,8 +113,8 @@ impl Waiting {
             .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut err = BufReader::new(child.stderr.take().unwrap());
+        let mut child = Ends(command.spawn().unwrap());
+        let mut err = BufReader::new(child.0.stderr.take().unwrap());
         let (mut line, mut all) = (String::new(), String::new());
         while !line.trim().starts_with("http") {
             line.clear();
@@ -132,9 +132,20 @@ impl Waiting {
     fn end(mut self) -> Ran {
         let mut text = String::new();
         self.err.read_to_string(&mut text).unwrap();
-        let mut ran = ran(self.child.wait_with_output().unwrap(), self.began);
-        ran.stderr = text;
-        ran
+        let mut stdout = Vec::new();
+        self.child
+            .0
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_end(&mut stdout)
+            .unwrap();
+        let output = Output {
+            status: self.child.0.wait().unwrap(),
+            stdout,
+            stderr: text.into_bytes(),
+        };
+        ran(output, self.began)
     }
 }
 
@@ -173,20 +184,13 @@ fn a_browser_directly_with_pkce_comes_back_to_vault() {
     let alice = Person::alice();
     let gone = bed().forget("nova", "calibration", "alice");
     let role = "/v1/auth/oidc-nova/role/calibration";
-    let before = bed().vault("GET", role, None).unwrap()["data"].clone();
-    let direct = |mode: &str| {
-        let mut body = before.clone();
-        body["callback_mode"] = json!(mode);
-        body["poll_interval"] = json!(1);
-        bed().vault("POST", role, Some(body)).unwrap();
-    };
-    direct("direct");
+    let directly = bed().vault_role_with(role, json!({"callback_mode": "direct", "poll_interval": 1}));
     let args = calibration("nova");
     let waiting = Waiting::begin(&alice, &args);
     let address = waiting.address.clone();
     bed().consent(&address, "alice");
     let ran = waiting.end();
-    bed().vault("POST", role, Some(before.clone())).unwrap();
+    drop(directly);
     good(&ran);
     assert!(address.contains("code_challenge_method=S256"), "{address}");
     assert!(ran.stderr.contains("Waiting for response"), "{}", ran.stderr);
@@ -215,16 +219,6 @@ fn nobody_is_asked_unless_that_was_wanted() {
     assert!(ran.stderr.contains("nobody agreed"), "{}", ran.stderr);
     assert!(!alice.at("bt").exists() && !alice.at("vt").exists());
     assert!(began.elapsed().as_secs() < 60);
-}
-
-/// Ends with its guard, also when a test fails.
-struct Ends(Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        terminate(&self.0);
-        self.0.wait().unwrap();
-    }
 }
 
 /// An agent with two keys, of which only one is registered at the server.

@@ -7,11 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
+    bench::to_f64,
+    measured::{self, Release},
     say,
-    steps::{cargo, run, target},
+    steps::{Steps, target},
 };
 
 /// What each step may cost at 10 000 services.
@@ -19,13 +21,7 @@ const SECONDS: f64 = 2.0;
 const MEGABYTES: f64 = 300.0;
 
 pub(crate) fn bench(services: usize) -> Result<ExitCode> {
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "mtk",
-        "--locked",
-    ]))?;
+    measured::build(&mut Steps::default(), &[Release::Mtk])?;
     let folder = target().join("bench-config");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -101,15 +97,14 @@ fn measure(config: &Path, folder: &Path, arguments: &[&str]) -> Result<(f64, f64
         .spawn()
         .context("cannot run mtk")?;
     let status = format!("/proc/{}/status", child.id());
-    let mut most = 0.0;
+    let mut most = 0;
     let ended = loop {
         if let Some(ended) = child.try_wait()? {
             break ended;
         }
+        // gone in the meantime is no measurement
         let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        most = f64::max(most, kilobytes.unwrap_or_default() / 1000.0);
+        most = most.max(measured::peak_kib(&text).unwrap_or_default());
         std::thread::sleep(Duration::from_millis(2));
     };
     let seconds = began.elapsed().as_secs_f64();
@@ -117,5 +112,6 @@ fn measure(config: &Path, folder: &Path, arguments: &[&str]) -> Result<(f64, f64
     if !matches!(ended.code(), Some(0 | 1)) {
         bail!("mtk {} ended with {ended}", arguments.join(" "));
     }
-    Ok((seconds, most))
+    ensure!(most > 0, "mtk was gone before its memory could be seen");
+    Ok((seconds, to_f64(most) * 1.024 / 1000.0))
 }

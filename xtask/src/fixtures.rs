@@ -4,12 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use testkit::{
-    bed::{Bed, Owner},
-    prerequisites::{self, For},
-};
 
-use crate::{say, steps::run, test};
+use crate::{measured, say, steps::Steps, test};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -25,19 +21,14 @@ enum What {
 
 /// Records in a bed of its own.
 pub(crate) fn fixtures(arguments: &Arguments) -> Result<ExitCode> {
-    prerequisites::ensure(&[For::Bed, For::Build], &say::people)?;
+    let mut steps = Steps::default();
+    measured::prepare(&mut steps)?;
     let recorder = match arguments.what {
         What::Cedar => "hostile_condor::witness::record_the_tools",
     };
     let tests = test::test_binary()?;
-    let bed = Bed::up(
-        &format!("fixtures-{}", std::process::id()),
-        Owner::Parent,
-        &say::people,
-    )?;
+    let bed = measured::bed(&mut steps, "fixtures")?;
     bed.add_second_pool(&say::people)?;
-    run(bed
-        .command(tests)?
-        .args(["--ignored", "--exact", "--nocapture", recorder]))?;
+    test::run_named(&bed, &tests, recorder, &[], &["--ignored", "--exact"])?;
     Ok(ExitCode::SUCCESS)
 }

@@ -54,3 +54,9 @@ pub(crate) fn begin(steps: &mut Steps, releases: &[Release]) -> Result<Bed> {
     build(steps, releases)?;
     bed(steps, "bench")
 }
+
+/// The most memory a process ever had, in KiB, from its `/proc/<pid>/status`.
+pub(crate) fn peak_kib(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use testkit::{
@@ -21,7 +21,7 @@ use crate::{
     measured::{self, Release},
     say,
     steps::{Steps, cargo, root, run},
-    test::test_binary,
+    test::{run_named, test_binary},
 };
 
 #[derive(Debug, Args)]
@@ -165,7 +165,9 @@ impl<'a> Mtk<'a> {
     }
 
     /// For so long, and then no more: as the power goes.
-    fn killed_after(&self, time: Duration) -> Result<()> {
+    ///
+    /// Says whether it still ran: whoever was quicker has done well.
+    fn killed_after(&self, time: Duration) -> Result<bool> {
         let seconds = format!("{:.3}", time.as_secs_f64());
         let status = self
             .command(&["timeout", "-s", "KILL", &seconds])?
@@ -173,9 +175,10 @@ impl<'a> Mtk<'a> {
             .stderr(Stdio::null())
             .status()
             .context("mtk cannot be run")?;
-        // 137 is the kill; whoever was quicker has done well
+        // 137 is the kill
         match status.code() {
-            Some(0 | 137) | None => Ok(()),
+            Some(0) => Ok(false),
+            Some(137) | None => Ok(true),
             _ => bail!("mtk run ended with {status} before it was killed"),
         }
     }
@@ -193,8 +196,7 @@ fn seen(starter: u32) -> Option<(u64, usize)> {
     let children = std::fs::read_to_string(format!("/proc/{starter}/task/{starter}/children")).ok()?;
     let child = children.split_whitespace().next()?;
     let status = std::fs::read_to_string(format!("/proc/{child}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib = line.split_whitespace().next()?.parse().ok()?;
+    let kib = measured::peak_kib(&status)?;
     let files = std::fs::read_dir(format!("/proc/{child}/fd")).ok()?.count();
     Some((kib, files))
 }
@@ -234,8 +236,7 @@ fn kill(bed: &Bed, time: Duration) -> Result<()> {
         }
         let millis = u64::try_from(cold.as_millis()).unwrap_or(1000);
         for _ in 0..=random(3) {
-            mtk.killed_after(Duration::from_millis(10 + random(millis)))?;
-            cut += 1;
+            cut += u64::from(mtk.killed_after(Duration::from_millis(10 + random(millis)))?);
         }
         edges = all_fresh(&mtk.run()?.report).with_context(|| format!("turn {turns}"))?;
         left = left.max(temporary(bed)?);
@@ -244,6 +245,10 @@ fn kill(bed: &Bed, time: Duration) -> Result<()> {
     say::people(&format!(
         "{cut} runs killed in {turns} turns: after each all {edges} edges were fresh; at most {left} temporary files on the nodes"
     ));
+    ensure!(
+        cut > 0,
+        "every run was over before it was killed: nothing is proven"
+    );
     // an hour old they are swept, and until then they may be another mtk's
     Ok(())
 }
@@ -256,6 +261,11 @@ fn temporary(bed: &Bed) -> Result<usize> {
         .args(["-name", ".mtk-*"])
         .output()
         .context("the nodes cannot be looked at")?;
+    ensure!(
+        output.status.success(),
+        "the nodes cannot be looked at: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(output.stdout.iter().filter(|byte| **byte == b'\n').count())
 }
 
@@ -290,7 +300,11 @@ fn grow(bed: &Bed, time: Duration) -> Result<()> {
         }
         most = (most.0.max(now.0), most.1.max(now.1), most.2.max(now.2));
     }
-    let first = first.unwrap_or_default();
+    let first = first.context("fewer than ten runs")?;
+    ensure!(
+        first.0 > 0 && first.1 > 0 && first.2 > 0,
+        "nothing was measured: {first:?}"
+    );
     say::people(&format!(
         "{runs} runs of mtk: at most {} KiB, {} open files and {} KiB of state in the first ten; {} KiB, {} and {} KiB later",
         first.0,
@@ -318,9 +332,7 @@ fn grow(bed: &Bed, time: Duration) -> Result<()> {
 
 /// The integration test of nodes that hang, with as many as a large site has.
 fn many_nodes(bed: &Bed, tests: &Path) -> Result<()> {
-    let mut command = bed.command("env")?;
-    command.arg(format!("MTK_MANY_NODES={MANY_NODES}"));
-    command.arg(tests);
-    command.args(["ssh_limits::nodes_that_hang", "--nocapture"]);
-    run(&mut command).context("nodes that hang cost the others something")
+    let many = format!("MTK_MANY_NODES={MANY_NODES}");
+    run_named(bed, tests, "ssh_limits::nodes_that_hang", &[many.as_str()], &[])
+        .context("nodes that hang cost the others something")
 }

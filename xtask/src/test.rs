@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold, against the real servers. What CI runs.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
@@ -166,4 +166,30 @@ pub(crate) fn test_binary() -> Result<PathBuf> {
                 .map(PathBuf::from)
         })
         .context("cargo named no binary of the integration tests")
+}
+
+/// Runs the integration tests of one name, in an environment with more in it. A name that no test has is an error: libtest
+/// calls it a success.
+pub(crate) fn run_named(
+    bed: &Bed,
+    tests: &Path,
+    name: &str,
+    variables: &[&str],
+    flags: &[&str],
+) -> Result<()> {
+    let command = |more: &[&str]| -> Result<Command> {
+        let mut command = bed.command("env")?;
+        command
+            .args(variables)
+            .arg(tests)
+            .args([name])
+            .args(flags)
+            .args(more);
+        Ok(command)
+    };
+    let listed = command(&["--list"])?.output().context("cannot list the tests")?;
+    if !String::from_utf8_lossy(&listed.stdout).contains(": test") {
+        bail!("no integration test is called {name}");
+    }
+    run(&mut command(&["--nocapture"])?)
 }

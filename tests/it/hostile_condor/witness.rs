@@ -11,25 +11,18 @@ use std::{
 
 use cedar::wire::Mode;
 use testkit::{
-    bed::{Cache, Layout, pool_sid},
+    bed::{Layout, pool_sid},
     hostile::relay::{Relay, Side, Verdict},
     site::{ACCESS_POINTS, COLLECTOR, Host, SECOND_POOL},
 };
+
+use crate::bed::bed;
 
 /// Of a service nobody has, so that nothing of the bed changes.
 const SERVICE: &str = "witness";
 
 const CREDENTIAL: &str =
     "{\"vault_token\": \"hvs.invented\", \"vault_url\": \"https://vault.mtk.test:8200/v1/secret/x\"}\n";
-
-fn layout() -> Layout {
-    let dir = PathBuf::from(std::env::var_os("MTK_BED").expect("run inside a test bed"));
-    let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
-    let cache = Cache {
-        dir: dir.parent().unwrap().parent().unwrap().to_path_buf(),
-    };
-    Layout::new(&cache, &name).unwrap()
-}
 
 #[track_caller]
 fn done(command: &mut Command) -> String {
@@ -171,9 +164,9 @@ impl Tools<'_> {
 #[test]
 #[ignore = "run by cargo xtask fixtures cedar"]
 fn record_the_tools() {
-    let layout = layout();
+    let layout = bed().layout();
     let old = Tools {
-        layout: &layout,
+        layout,
         prefix: "tool",
         second: false,
     };
