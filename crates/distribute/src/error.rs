@@ -156,6 +156,15 @@ pub enum Error {
         /// Its last words.
         said: String,
     },
+    /// The way to the node leads through other hosts, where the system's ssh would go by its own configuration alone.
+    #[error(
+        "{node} is reached through other hosts (ProxyJump), whose host keys the transport openssh does not check as \
+         mtk does: use the transport russh, libssh2 or auto"
+    )]
+    JumpByProgram {
+        /// The node.
+        node: String,
+    },
     /// The node does not let the account in.
     #[error(
         "{node} does not let {account} in: tried {}, it accepts {}{}",
@@ -275,6 +284,7 @@ impl Error {
             | Self::Negotiation { .. }
             | Self::HostKey { .. }
             | Self::KeyFile { .. }
+            | Self::JumpByProgram { .. }
             | Self::AuthRefused { .. }
             | Self::SftpMissing { .. }
             | Self::Protocol { .. } => false,
@@ -286,7 +296,7 @@ impl Error {
     pub fn stage(&self) -> Stage {
         match self {
             Self::Resolve { .. } => Stage::Resolve,
-            Self::Unreachable { .. } | Self::Refused { .. } => Stage::Connect,
+            Self::Unreachable { .. } | Self::Refused { .. } | Self::JumpByProgram { .. } => Stage::Connect,
             Self::TooManyConnections { .. } | Self::KeptOut { .. } | Self::NotSsh { .. } => Stage::Banner,
             Self::Negotiation { .. } | Self::HostKey { .. } => Stage::KeyExchange,
             Self::KeyFile { .. }

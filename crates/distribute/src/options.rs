@@ -15,7 +15,8 @@ pub struct Options {
     pub gssapi_server: Option<String>,
     /// Which algorithms may be used.
     pub algorithms: Algorithms,
-    /// Hosts to go through, the nearest first (`ProxyJump`).
+    /// Hosts to go through, the nearest first (`ProxyJump`). With [`Login::OpenSsh`](crate::Login::OpenSsh) that is
+    /// [`Error::JumpByProgram`](crate::Error::JumpByProgram).
     pub jump: Vec<Jump>,
 }
 

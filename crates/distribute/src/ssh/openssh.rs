@@ -29,6 +29,12 @@ const MAX_SAID: u64 = 256 * 1024;
 const PARTING: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(job: &Job, program: &Path, identities: &[Identity]) -> Result<Report, Error> {
+    if !job.node.options.jump.is_empty() {
+        // ssh runs another ssh for each host on the way, which is told nothing of how we trust
+        return Err(Error::JumpByProgram {
+            node: job.node.host.clone(),
+        });
+    }
     let deadline = Deadline::new(job.limits.connect + job.limits.auth, job.ends);
     // ssh takes a file it cannot read for an empty one; here as everywhere that ends the session.
     super::known_hosts(job).await?;
@@ -129,14 +135,6 @@ fn arguments(job: &Job, identities: &[Identity]) -> Vec<OsString> {
     // ssh writes new keys to the first of them.
     let files: Vec<PathBuf> = record.into_iter().chain(&job.node.known_hosts).cloned().collect();
     option("UserKnownHostsFile", quoted_list(&files));
-    let jump: Vec<String> = options
-        .jump
-        .iter()
-        .map(|jump| {
-            let user = jump.user.as_ref().unwrap_or(&job.node.user);
-            format!("{user}@{}:{}", jump.host, jump.port)
-        })
-        .collect();
     for (name, value) in [
         ("HostName", options.address.clone()),
         ("HostKeyAlias", options.host_key_alias.clone()),
@@ -144,7 +142,6 @@ fn arguments(job: &Job, identities: &[Identity]) -> Vec<OsString> {
         ("KexAlgorithms", options.algorithms.kex.clone()),
         ("Ciphers", options.algorithms.ciphers.clone()),
         ("MACs", options.algorithms.macs.clone()),
-        ("ProxyJump", (!jump.is_empty()).then(|| jump.join(","))),
     ] {
         if let Some(value) = value {
             option(name, value.into());
@@ -306,6 +303,48 @@ mod tests {
             "Permission denied (publickey)."
         );
         assert_eq!(last_words("debug1: x"), "it ended without a word");
+    }
+
+    #[tokio::test]
+    async fn hosts_on_the_way_are_refused_before_ssh_is_run() {
+        let node = |jump| crate::Node {
+            host: "node.test".into(),
+            port: 22,
+            user: "a".into(),
+            known_hosts: vec![],
+            login: crate::Login::OpenSsh {
+                program: "/nonexistent/ssh".into(),
+                identities: vec![],
+            },
+            options: crate::Options {
+                jump,
+                ..crate::Options::default()
+            },
+        };
+        let go = async |jump| {
+            let limits = crate::Limits::default();
+            crate::ssh::run(
+                &crate::Gate::default(),
+                &node(jump),
+                &[],
+                crate::Mode::Verify,
+                &limits,
+            )
+            .await
+        };
+        let gate = crate::Jump {
+            host: "gate.test".into(),
+            port: 22,
+            user: None,
+        };
+        match go(vec![gate]).await.map(drop) {
+            Err(error @ Error::JumpByProgram { .. }) => {
+                assert!(!error.retryable());
+                assert!(error.to_string().contains("russh, libssh2 or auto"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(go(vec![]).await.map(drop), Err(Error::Program { .. })));
     }
 
     #[test]
