@@ -102,6 +102,20 @@ pub enum Error {
         /// What it said.
         said: String,
     },
+    /// mtk keeps an account away from a node that would keep this whole host out.
+    #[error(
+        "{account} was not tried at {node}: with one more refused login its sshd would keep this host out with all \
+         accounts (PerSourcePenalties), and that will not pass for {} s yet; put right the accounts it refuses",
+        wait.as_secs().max(1)
+    )]
+    HeldBack {
+        /// The node.
+        node: String,
+        /// The account.
+        account: String,
+        /// How long it will be at least.
+        wait: Duration,
+    },
     /// Whatever listens there does not speak SSH.
     #[error("port {port} of {node} does not speak SSH: it said {said:?}")]
     NotSsh {
@@ -276,6 +290,7 @@ impl Error {
             | Self::TimedOut { .. }
             | Self::TooManyConnections { .. }
             | Self::KeptOut { .. }
+            | Self::HeldBack { .. }
             | Self::Agent { .. }
             | Self::Program { .. }
             | Self::Disconnected { .. } => true,
@@ -296,7 +311,10 @@ impl Error {
     pub fn stage(&self) -> Stage {
         match self {
             Self::Resolve { .. } => Stage::Resolve,
-            Self::Unreachable { .. } | Self::Refused { .. } | Self::JumpByProgram { .. } => Stage::Connect,
+            Self::Unreachable { .. }
+            | Self::Refused { .. }
+            | Self::HeldBack { .. }
+            | Self::JumpByProgram { .. } => Stage::Connect,
             Self::TooManyConnections { .. } | Self::KeptOut { .. } | Self::NotSsh { .. } => Stage::Banner,
             Self::Negotiation { .. } | Self::HostKey { .. } => Stage::KeyExchange,
             Self::KeyFile { .. }

@@ -55,16 +55,28 @@ impl Gate {
         }))
     }
 
-    /// Waits for a place.
+    /// Waits for a place; for `patience` at the most where the node would keep us out.
     ///
     /// # Errors
-    /// What another session found out about the whole node while this one waited.
-    pub(crate) async fn enter(&self, host: &str, port: u16, account: &str) -> Result<Pass, Error> {
+    /// What another session found out about the whole node while this one waited; [`Error::HeldBack`].
+    pub(crate) async fn enter(
+        &self,
+        host: &str,
+        port: u16,
+        account: &str,
+        patience: Duration,
+    ) -> Result<Pass, Error> {
         let came = Instant::now();
         let node = self.node(host, port);
-        // Before the places: who waits for another to find out takes none, nor who is held back.
+        // Before the places: who waits for another to find out takes none, nor who is held back; and who is held back
+        // keeps nobody waiting for what it would find out.
+        let entry = node.penalties.admit(account, patience).await;
+        let entry = entry.map_err(|wait| Error::HeldBack {
+            node: host.to_owned(),
+            account: account.to_owned(),
+            wait,
+        })?;
         let probe = node.breaker.admit().await?;
-        let entry = node.penalties.admit(account).await;
         let place = acquire(&node.places).await;
         node.failed_since(came)?;
         // The node's place first: those waiting for a slow node must not hold places others could use.
@@ -275,25 +287,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     #[tokio::test]
     async fn a_node_has_its_places_and_others_have_theirs() {
         let gate = Gate::new(2, 8);
-        let _a = gate.enter("n", 22, "a").await.unwrap();
+        let _a = gate.enter("n", 22, "a", LONG).await.unwrap();
         _a.node.breaker.answered();
-        let _b = gate.enter("N", 22, "a").await.unwrap();
-        let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a")).await;
+        let _b = gate.enter("N", 22, "a", LONG).await.unwrap();
+        let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a", LONG)).await;
         assert!(third.is_err(), "a third session got in");
-        gate.enter("other", 22, "a").await.unwrap();
-        gate.enter("n", 2222, "a").await.unwrap();
+        gate.enter("other", 22, "a", LONG).await.unwrap();
+        gate.enter("n", 2222, "a", LONG).await.unwrap();
     }
 
     #[tokio::test]
     async fn who_waits_at_a_dead_node_is_told_and_so_is_who_comes_soon_after() {
         let gate = Gate::new(1, 8);
-        let first = gate.enter("n", 22, "a").await.unwrap();
+        let first = gate.enter("n", 22, "a", LONG).await.unwrap();
         let waiting = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.enter("n", 22, "a").await.map(drop) }
+            async move { gate.enter("n", 22, "a", LONG).await.map(drop) }
         });
         tokio::time::sleep(Duration::from_millis(50)).await;
         first.node.failed(&Error::Refused {
@@ -304,19 +318,19 @@ mod tests {
         assert!(matches!(waiting.await.unwrap(), Err(Error::Refused { .. })));
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert!(matches!(
-            gate.enter("n", 22, "a").await.map(drop),
+            gate.enter("n", 22, "a", LONG).await.map(drop),
             Err(Error::Refused { .. })
         ));
-        gate.enter("other", 22, "a").await.unwrap();
+        gate.enter("other", 22, "a", LONG).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_concerns_one_account_is_not_shared() {
         let gate = Gate::new(1, 8);
-        let first = gate.enter("n", 22, "a").await.unwrap();
+        let first = gate.enter("n", 22, "a", LONG).await.unwrap();
         let waiting = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.enter("n", 22, "a").await.map(drop) }
+            async move { gate.enter("n", 22, "a", LONG).await.map(drop) }
         });
         tokio::time::sleep(Duration::from_millis(50)).await;
         let refused = Error::AuthRefused {
@@ -333,12 +347,12 @@ mod tests {
     #[tokio::test]
     async fn places_shrink_where_sshd_turns_sessions_away_and_one_is_left() {
         let gate = Gate::new(3, 8);
-        let pass = gate.enter("n", 22, "a").await.unwrap();
+        let pass = gate.enter("n", 22, "a", LONG).await.unwrap();
         pass.node.breaker.answered();
         // two more are taken, and given back only after the drops
         let others = [
-            gate.enter("n", 22, "a").await.unwrap(),
-            gate.enter("n", 22, "a").await.unwrap(),
+            gate.enter("n", 22, "a", LONG).await.unwrap(),
+            gate.enter("n", 22, "a", LONG).await.unwrap(),
         ];
         for _ in 0..4 {
             pass.node.give_way();
@@ -347,22 +361,22 @@ mod tests {
             tokio::time::sleep(ONE_BURST + Duration::from_millis(20)).await;
         }
         drop(others);
-        let full = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a")).await;
+        let full = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a", LONG)).await;
         assert!(full.is_err(), "a second session got in");
         drop(pass);
         // and they come back where nobody is turned away any more
         for _ in 0..=CALM {
-            gate.enter("n", 22, "a").await.unwrap();
+            gate.enter("n", 22, "a", LONG).await.unwrap();
         }
-        let _one = gate.enter("n", 22, "a").await.unwrap();
-        let _two = gate.enter("n", 22, "a").await.unwrap();
-        let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a")).await;
+        let _one = gate.enter("n", 22, "a", LONG).await.unwrap();
+        let _two = gate.enter("n", 22, "a", LONG).await.unwrap();
+        let third = tokio::time::timeout(Duration::from_millis(50), gate.enter("n", 22, "a", LONG)).await;
         assert!(third.is_err(), "a third session got in");
     }
 
     #[tokio::test]
     async fn who_is_turned_away_while_another_is_let_in_is_not_kept_out() {
-        let pass = Gate::default().enter("n", 22, "a").await.unwrap();
+        let pass = Gate::default().enter("n", 22, "a", LONG).await.unwrap();
         let away = || Error::KeptOut {
             node: "n".into(),
             said: "Not allowed at this time".into(),
@@ -380,12 +394,46 @@ mod tests {
     #[tokio::test]
     async fn litter_is_handed_to_the_accounts_next_session_only() {
         let gate = Gate::default();
-        let pass = gate.enter("n", 22, "a").await.unwrap();
+        let pass = gate.enter("n", 22, "a", LONG).await.unwrap();
         for index in 0..100 {
             pass.node.litter("a", format!("/tmp/{index}"));
         }
         assert!(pass.node.take_litter("b").is_empty());
         assert_eq!(pass.node.take_litter("a").len(), MAX_LITTER);
         assert!(pass.node.take_litter("a").is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_is_held_back_keeps_no_probe() {
+        let gate = Gate::default();
+        let pass = gate.enter("n", 22, "welcome", LONG).await.unwrap();
+        pass.node.penalties.meet("SSH-2.0-OpenSSH_10.0");
+        pass.entry.welcomed();
+        for account in ["a", "b"] {
+            let entry = pass.node.penalties.admit(account, LONG).await.unwrap();
+            entry.knocked();
+            entry.failed(&Error::AuthRefused {
+                node: "n".into(),
+                account: account.into(),
+                offered: vec![],
+                accepted: vec![],
+            });
+        }
+        drop(pass);
+        let held = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.enter("n", 22, "c", LONG).await.map(drop) }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!held.is_finished(), "it is not held back");
+        let welcome = gate.enter("n", 22, "welcome", LONG);
+        let welcome = tokio::time::timeout(Duration::from_millis(500), welcome).await;
+        welcome.expect("it waits behind one that is held back").unwrap();
+        held.abort();
+        let little = gate
+            .enter("n", 22, "c", Duration::from_millis(10))
+            .await
+            .map(drop);
+        assert!(matches!(little, Err(Error::HeldBack { .. })), "{little:?}");
     }
 }

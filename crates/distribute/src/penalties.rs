@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,8 +23,11 @@ const REFUSED: Duration = Duration::from_secs(5);
 const LEFT: Duration = Duration::from_secs(1);
 const BEARABLE: Duration = Duration::from_secs(14);
 
-/// How many times sshd's usual seconds are assumed at most, where it kept us out all the same.
-const DEAREST: u32 = 2;
+/// More sshd never counts (`max`): ten minutes.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// How many times sshd's usual seconds are assumed where it kept us out all the same.
+const DEAR: u32 = 2;
 
 /// The first version of OpenSSH that counts.
 const SINCE: (u32, u32) = (9, 8);
@@ -45,15 +51,16 @@ struct State {
 }
 
 impl State {
-    /// How long until one more refusal is bearable; zero if it is now.
-    fn wait(&self) -> Duration {
+    /// How long until one more refusal is bearable beside `open` others; zero if it is now.
+    fn wait(&self, open: u32) -> Duration {
         let one = REFUSED * self.factor;
         let counted = self.until.saturating_duration_since(Instant::now());
-        (counted + one * (self.open + 1)).saturating_sub(BEARABLE)
+        (counted + one * (open + 1)).saturating_sub(BEARABLE)
     }
 
     fn count(&mut self, seconds: Duration) {
-        self.until = self.until.max(Instant::now()) + seconds * self.factor;
+        let now = Instant::now();
+        self.until = (self.until.max(now) + seconds * self.factor).min(now + LONGEST);
     }
 }
 
@@ -78,26 +85,41 @@ impl Penalties {
         self.lock().counts = counts(banner);
     }
 
-    /// Waits until the node bears one more session of `account`.
-    pub(crate) async fn admit(self: &Arc<Self>, account: &str) -> Entry {
+    /// Waits until the node bears one more session of `account`, for `patience` at the most.
+    ///
+    /// # Errors
+    /// How long it would be at least, as soon as that is known to be too long.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        account: &str,
+        patience: Duration,
+    ) -> Result<Entry, Duration> {
+        let came = Instant::now();
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // From here on no change is missed.
             changed.as_mut().enable();
+            let left = patience.saturating_sub(came.elapsed());
             let wait = {
                 let mut state = self.lock();
                 let welcome = !state.counts || state.welcome.contains(account);
-                let wait = state.wait();
+                let wait = state.wait(state.open);
                 // With none open one may always go once the count is down, however dear it is.
                 let first = state.open == 0 && state.until <= Instant::now();
                 if welcome || wait.is_zero() || first {
                     let open = !welcome;
                     state.open += u32::from(open);
-                    return Entry {
+                    return Ok(Entry {
                         penalties: Arc::clone(self),
                         account: account.to_owned(),
                         open: Mutex::new(open),
-                    };
+                        knocked: AtomicBool::new(false),
+                    });
+                }
+                // the open ones may yet be let in
+                let least = state.wait(0);
+                if least >= left {
+                    return Err(least);
                 }
                 wait
             };
@@ -106,7 +128,7 @@ impl Penalties {
                 ?wait,
                 "held back, so that the node does not keep us all out"
             );
-            let _ = tokio::time::timeout(wait.min(REFUSED), changed).await;
+            let _ = tokio::time::timeout(wait.min(REFUSED).min(left), changed).await;
         }
     }
 
@@ -115,15 +137,28 @@ impl Penalties {
     }
 }
 
-/// A session that may be counted against us; one that is dropped undecided left without a login.
+/// A session that may be counted against us, from its first connection on; one that is dropped undecided left without
+/// a login.
 pub(crate) struct Entry {
     penalties: Arc<Penalties>,
     account: String,
     /// Whether it is among the open ones.
     open: Mutex<bool>,
+    /// Whether the node may have heard of it.
+    knocked: AtomicBool,
 }
 
 impl Entry {
+    /// From here on the node may count it.
+    pub(crate) fn knocked(&self) {
+        self.knocked.store(true, Ordering::Relaxed);
+    }
+
+    /// It came to nothing elsewhere: the node has nothing to count.
+    pub(crate) fn forgone(&self) {
+        self.close(Duration::ZERO);
+    }
+
     /// The account was let in: nothing is counted, now or later.
     pub(crate) fn welcomed(&self) {
         self.penalties.lock().welcome.insert(self.account.clone());
@@ -133,47 +168,35 @@ impl Entry {
     /// What the session came to.
     pub(crate) fn failed(&self, error: &Error) {
         match error {
-            Error::KeptOut { .. } => {
-                let mut state = self.penalties.lock();
-                state.factor = (state.factor * 2).min(DEAREST);
-                drop(state);
-                self.close(Duration::ZERO);
-            }
+            Error::KeptOut { .. } => self.penalties.lock().factor = DEAR,
             Error::AuthRefused { .. } => {
                 self.penalties.lock().welcome.remove(&self.account);
-                self.refused();
-                self.close(Duration::ZERO);
             }
-            // sshd never heard of it
-            Error::Resolve { .. }
-            | Error::Unreachable { .. }
-            | Error::Refused { .. }
-            | Error::KeyFile { .. } => {
-                self.close(Duration::ZERO);
-            }
-            Error::GssFailed { .. } | Error::Agent { .. } => self.close(LEFT),
-            _ if error.stage() == Stage::Authentication => self.close(REFUSED),
-            _ if error.stage() > Stage::Authentication => self.close(Duration::ZERO),
-            _ => self.close(LEFT),
+            _ => {}
         }
+        self.close(cost(error));
     }
 
-    /// A connection of this session ends with its login refused; another may follow.
-    pub(crate) fn refused(&self) {
-        self.penalties.lock().count(REFUSED);
+    /// A connection of this session came to that; another follows.
+    pub(crate) fn goes_on_after(&self, error: &Error) {
+        self.count(cost(error));
     }
 
-    /// A connection of this session ends without a login; another may follow.
+    /// A connection of this session ends without a login; another follows.
     pub(crate) fn left(&self) {
-        self.penalties.lock().count(LEFT);
+        self.count(LEFT);
+    }
+
+    fn count(&self, seconds: Duration) {
+        if !seconds.is_zero() && self.knocked.load(Ordering::Relaxed) {
+            self.penalties.lock().count(seconds);
+        }
     }
 
     fn close(&self, counted: Duration) {
         let open = std::mem::take(&mut *lock(&self.open));
+        self.count(counted);
         let mut state = self.penalties.lock();
-        if !counted.is_zero() {
-            state.count(counted);
-        }
         state.open = state.open.saturating_sub(u32::from(open));
         drop(state);
         self.penalties.changed.notify_waiters();
@@ -185,6 +208,22 @@ impl Drop for Entry {
         if *lock(&self.open) {
             self.close(LEFT);
         }
+    }
+}
+
+/// What sshd counts for a connection that ended so.
+fn cost(error: &Error) -> Duration {
+    match error {
+        // it never heard of it, or lets nobody in anyway
+        Error::Resolve { .. }
+        | Error::Unreachable { .. }
+        | Error::Refused { .. }
+        | Error::KeyFile { .. }
+        | Error::KeptOut { .. } => Duration::ZERO,
+        Error::GssFailed { .. } | Error::Agent { .. } => LEFT,
+        _ if error.stage() == Stage::Authentication => REFUSED,
+        _ if error.stage() > Stage::Authentication => Duration::ZERO,
+        _ => LEFT,
     }
 }
 
@@ -219,12 +258,25 @@ mod tests {
         }
     }
 
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A session that has come as far as the node.
+    async fn knock(penalties: &Arc<Penalties>, account: &str) -> Entry {
+        let entry = penalties.admit(account, LONG).await.unwrap();
+        entry.knocked();
+        entry
+    }
+
     async fn is_held(penalties: &Arc<Penalties>, account: &str) -> bool {
-        let admitted = tokio::time::timeout(Duration::from_millis(20), penalties.admit(account)).await;
-        if let Ok(entry) = &admitted {
-            entry.close(Duration::ZERO);
-        }
-        admitted.is_err()
+        tokio::time::timeout(Duration::from_millis(20), penalties.admit(account, LONG))
+            .await
+            .is_err()
+    }
+
+    fn counted(penalties: &Penalties) -> u64 {
+        let until = penalties.lock().until;
+        // a little of it has passed already
+        (until.saturating_duration_since(Instant::now()) + Duration::from_millis(900)).as_secs()
     }
 
     #[test]
@@ -251,8 +303,8 @@ mod tests {
     async fn two_refusals_are_borne_and_a_third_waits() {
         let penalties = Arc::new(Penalties::default());
         penalties.meet("SSH-2.0-OpenSSH_10.0");
-        let one = penalties.admit("a").await;
-        let two = penalties.admit("b").await;
+        let one = knock(&penalties, "a").await;
+        let two = knock(&penalties, "b").await;
         assert!(
             is_held(&penalties, "c").await,
             "a third beside two undecided ones"
@@ -260,7 +312,7 @@ mod tests {
         one.welcomed();
         assert!(!is_held(&penalties, "c").await);
         two.failed(&refusal());
-        penalties.admit("c").await.failed(&refusal());
+        knock(&penalties, "c").await.failed(&refusal());
         assert!(is_held(&penalties, "c").await);
         // who was let in does not wait
         assert!(!is_held(&penalties, "a").await);
@@ -271,7 +323,7 @@ mod tests {
         let penalties = Arc::new(Penalties::default());
         penalties.meet("SSH-2.0-OpenSSH_8.7");
         for _ in 0..10 {
-            penalties.admit("a").await.failed(&refusal());
+            knock(&penalties, "a").await.failed(&refusal());
         }
         assert!(!is_held(&penalties, "a").await);
     }
@@ -281,14 +333,61 @@ mod tests {
         let penalties = Arc::new(Penalties::default());
         penalties.meet("SSH-2.0-OpenSSH_9.8");
         for _ in 0..4 {
-            drop(penalties.admit("a").await);
+            drop(knock(&penalties, "a").await);
         }
-        let state = penalties.lock();
-        assert_eq!(state.open, 0);
-        let counted = state.until.saturating_duration_since(Instant::now());
-        assert!(
-            counted > Duration::from_secs(3) && counted <= Duration::from_secs(4),
-            "{counted:?}"
-        );
+        assert_eq!(penalties.lock().open, 0);
+        assert_eq!(counted(&penalties), 4);
+    }
+
+    #[tokio::test]
+    async fn what_never_came_to_the_node_is_not_counted() {
+        let penalties = Arc::new(Penalties::default());
+        penalties.meet("SSH-2.0-OpenSSH_9.8");
+        drop(penalties.admit("a", LONG).await.unwrap());
+        penalties.admit("a", LONG).await.unwrap().failed(&refusal());
+        knock(&penalties, "a").await.forgone();
+        assert_eq!((counted(&penalties), penalties.lock().open), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_connection_costs_the_same_whether_it_is_the_last_or_not() {
+        let gss = Error::GssFailed {
+            node: "n".into(),
+            principal: "p".into(),
+            source: Box::new(kerberos::Error::KdcSilent {
+                realm: "R".into(),
+                silent: LONG,
+            }),
+        };
+        for (error, cost) in [(gss, 1), (refusal(), 5)] {
+            let penalties = Arc::new(Penalties::default());
+            let entry = knock(&penalties, "a").await;
+            entry.goes_on_after(&error);
+            assert_eq!(counted(&penalties), cost, "{error}");
+            entry.failed(&error);
+            assert_eq!(counted(&penalties), 2 * cost, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_is_counted_than_sshd_does_and_too_long_a_wait_is_said_at_once() {
+        let penalties = Arc::new(Penalties::default());
+        let entry = knock(&penalties, "a").await;
+        for _ in 0..1000 {
+            entry.goes_on_after(&refusal());
+        }
+        drop(entry);
+        assert_eq!(counted(&penalties), LONGEST.as_secs());
+        penalties.meet("SSH-2.0-OpenSSH_9.8");
+        let too_long = tokio::time::timeout(LONG, penalties.admit("a", LONG))
+            .await
+            .unwrap();
+        assert!(too_long.is_err_and(|wait| wait > LONG && wait < LONGEST));
+        // and one that only others may shorten ends
+        let penalties = Arc::new(Penalties::default());
+        penalties.meet("SSH-2.0-OpenSSH_9.8");
+        let _open = (knock(&penalties, "a").await, knock(&penalties, "b").await);
+        let ended = penalties.admit("c", Duration::from_millis(20)).await;
+        assert!(ended.is_err());
     }
 }

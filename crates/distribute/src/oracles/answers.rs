@@ -75,7 +75,7 @@ async fn session(data: Vec<u8>, mode: Mode) -> (bool, Heard) {
             return false;
         };
         let gate = Gate::default();
-        let Ok(pass) = gate.enter("n", 22, "u").await else {
+        let Ok(pass) = gate.enter("n", 22, "u", patience).await else {
             return false;
         };
         let job = Job {

@@ -13,8 +13,8 @@ use crate::{
 /// More than anybody has in a row; a list that leads round in circles ends here.
 const MAX_JUMPS: usize = 8;
 
-/// How long a connection through a host may be silent before it is given up: longer than any session of ours.
-const IDLE: Duration = Duration::from_secs(600);
+/// How long a connection through a host may last altogether: longer than any session of ours.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Opens the connection to the node through all of its jumps.
 pub(super) async fn through(job: &Job, deadline: Deadline) -> Result<Link, Error> {
@@ -42,6 +42,7 @@ pub(super) async fn through(job: &Job, deadline: Deadline) -> Result<Link, Error
         log_in(&here, &mut session, deadline).await?;
         reached = Some(session);
     }
+    job.entry.knocked();
     match reached {
         Some(session) => open(session, job, job.node.address(), deadline).await,
         None => dial(job.host(), job.node.address(), job.node.port, deadline).await,
@@ -108,7 +109,7 @@ async fn open(session: russh::Session, job: &Job, address: &str, deadline: Deadl
     theirs.set_nonblocking(true).map_err(failed)?;
     let mut theirs = UnixStream::from_std(theirs).map_err(failed)?;
     tokio::spawn(async move {
-        let _ = tokio::time::timeout(IDLE, copy_bidirectional(&mut far, &mut theirs)).await;
+        let _ = tokio::time::timeout(LONGEST, copy_bidirectional(&mut far, &mut theirs)).await;
         session.end().await;
     });
     meet(

@@ -99,7 +99,9 @@ pub(crate) async fn run(
     mode: Mode,
     limits: &Limits,
 ) -> Result<Report, Error> {
-    let pass = gate.enter(&node.host, node.port, &node.user).await?;
+    let pass = gate
+        .enter(&node.host, node.port, &node.user, limits.total)
+        .await?;
     let began = Instant::now();
     let ends = began + limits.total;
     let job = Job {
@@ -180,8 +182,8 @@ async fn auto(
     match (only, kerberos) {
         (Some(Method::PublicKey), _) if !keys.is_empty() => match with_keys(job, keys).await {
             // The node may have changed its mind, or accept different things of different accounts: ask.
-            Err(Error::AuthRefused { .. }) if kerberos.is_some() => {
-                job.entry.refused();
+            Err(error @ Error::AuthRefused { .. }) if kerberos.is_some() => {
+                job.entry.goes_on_after(&error);
                 job.at_node.remember(None);
             }
             done if kerberos.is_none() => return because(done, Chosen::OnlyKeys),
@@ -189,7 +191,7 @@ async fn auto(
         },
         (Some(Method::Gssapi), Some((ticket, gss))) => match with_ticket(job, ticket, gss).await {
             Err(error) if !keys.is_empty() && keys_may_do(&error) => {
-                job.entry.refused();
+                job.entry.goes_on_after(&error);
                 return both_tried(&error, with_keys(job, keys).await);
             }
             done => return because(done, Chosen::Remembered),
@@ -229,7 +231,7 @@ async fn ask(
             }
             Err(error) if by_key && keys_may_do(&error) => {
                 session.end().await;
-                job.entry.refused();
+                job.entry.goes_on_after(&error);
                 drop(asking);
                 return both_tried(&error, with_keys(job, keys).await);
             }

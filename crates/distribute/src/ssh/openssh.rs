@@ -52,6 +52,7 @@ pub(super) async fn run(job: &Job, program: &Path, identities: &[Identity]) -> R
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
+    job.entry.knocked();
     let (Some(stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
