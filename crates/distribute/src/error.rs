@@ -329,6 +329,31 @@ impl Error {
         }
     }
 
+    /// The host it is about, which may be one on the way; a key's file is of none.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Self::KeyFile { .. } => None,
+            Self::Resolve { node, .. }
+            | Self::Unreachable { node, .. }
+            | Self::Refused { node, .. }
+            | Self::TimedOut { node, .. }
+            | Self::TooManyConnections { node, .. }
+            | Self::KeptOut { node, .. }
+            | Self::HeldBack { node, .. }
+            | Self::NotSsh { node, .. }
+            | Self::Negotiation { node, .. }
+            | Self::HostKey { node, .. }
+            | Self::Agent { node, .. }
+            | Self::Program { node, .. }
+            | Self::JumpByProgram { node }
+            | Self::AuthRefused { node, .. }
+            | Self::GssFailed { node, .. }
+            | Self::Disconnected { node, .. }
+            | Self::SftpMissing { node, .. }
+            | Self::Protocol { node, .. } => Some(node),
+        }
+    }
+
     /// Whether every other account would fail at this node in the same way just now.
     pub(crate) fn concerns_the_whole_node(&self) -> bool {
         match self {

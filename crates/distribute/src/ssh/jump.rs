@@ -17,6 +17,9 @@ const MAX_JUMPS: usize = 8;
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Opens the connection to the node through all of its jumps.
+///
+/// The hosts on the way have no gate: no places, no breaker, and what they may count against us is not counted along.
+/// Errors name them, so that the node is not blamed for theirs.
 pub(super) async fn through(job: &Job, deadline: Deadline) -> Result<Link, Error> {
     let jumps = &job.node.options.jump;
     if jumps.len() > MAX_JUMPS {
@@ -119,4 +122,42 @@ async fn open(session: russh::Session, job: &Job, address: &str, deadline: Deadl
         deadline,
     )
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gate, Limits, Mode};
+
+    #[tokio::test]
+    async fn what_a_host_on_the_way_does_is_not_held_against_the_node() {
+        // nothing listens on either
+        let node = |jump| Node {
+            host: "127.0.0.2".into(),
+            port: 1,
+            user: "a".into(),
+            known_hosts: vec![],
+            login: Login::Russh { identities: vec![] },
+            options: Options {
+                jump,
+                ..Options::default()
+            },
+        };
+        let gate = Gate::default();
+        let go = async |node| {
+            let done = crate::ssh::run(&gate, &node, &[], Mode::Verify, &Limits::default()).await;
+            match done {
+                Err(Error::Refused { node, .. }) => node,
+                other => panic!("{other:?}"),
+            }
+        };
+        let jump = Jump {
+            host: "127.0.0.3".into(),
+            port: 1,
+            user: None,
+        };
+        assert_eq!(go(node(vec![jump])).await, "127.0.0.3");
+        // so the node itself is still tried
+        assert_eq!(go(node(vec![])).await, "127.0.0.2");
+    }
 }

@@ -82,6 +82,26 @@ impl Job {
         }
     }
 
+    /// Whether it is not the doing of a host on the way.
+    fn is_of_the_node(&self, error: &Error) -> bool {
+        error.host().is_none_or(|host| host == self.node.host)
+    }
+
+    fn tell_apart(&self, error: Error, began: Instant) -> Error {
+        if self.is_of_the_node(&error) {
+            self.at_node.tell_apart(error, began)
+        } else {
+            error
+        }
+    }
+
+    /// A connection came to that; the session tries another.
+    fn goes_on_after(&self, error: &Error) {
+        if self.is_of_the_node(error) {
+            self.entry.goes_on_after(error);
+        }
+    }
+
     fn protocol(&self, stage: Stage, detail: impl Into<String>) -> Error {
         Error::Protocol {
             node: self.node.host.clone(),
@@ -121,16 +141,17 @@ pub(crate) async fn run(
         Login::OpenSsh { program, identities } => openssh::run(&job, program, identities).await,
         Login::Auto { kerberos, keys } => auto(&job, kerberos.as_ref(), keys).await,
     };
-    let report = report.map_err(|error| pass.node.tell_apart(error, began));
+    let report = report.map_err(|error| job.tell_apart(error, began));
     match &report {
         Ok(_) => {
             pass.node.greeted();
             pass.entry.welcomed();
         }
-        Err(error) => {
+        Err(error) if job.is_of_the_node(error) => {
             pass.node.failed(error);
             pass.entry.failed(error);
         }
+        Err(_) => pass.entry.forgone(),
     }
     report
 }
@@ -183,7 +204,7 @@ async fn auto(
         (Some(Method::PublicKey), _) if !keys.is_empty() => match with_keys(job, keys).await {
             // The node may have changed its mind, or accept different things of different accounts: ask.
             Err(error @ Error::AuthRefused { .. }) if kerberos.is_some() => {
-                job.entry.goes_on_after(&error);
+                job.goes_on_after(&error);
                 job.at_node.remember(None);
             }
             done if kerberos.is_none() => return because(done, Chosen::OnlyKeys),
@@ -191,7 +212,7 @@ async fn auto(
         },
         (Some(Method::Gssapi), Some((ticket, gss))) => match with_ticket(job, ticket, gss).await {
             Err(error) if !keys.is_empty() && keys_may_do(&error) => {
-                job.entry.goes_on_after(&error);
+                job.goes_on_after(&error);
                 return both_tried(&error, with_keys(job, keys).await);
             }
             done => return because(done, Chosen::Remembered),
@@ -231,7 +252,7 @@ async fn ask(
             }
             Err(error) if by_key && keys_may_do(&error) => {
                 session.end().await;
-                job.entry.goes_on_after(&error);
+                job.goes_on_after(&error);
                 drop(asking);
                 return both_tried(&error, with_keys(job, keys).await);
             }
@@ -328,14 +349,15 @@ async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
     for pause in KNOCKS {
         let error = match jump::through(job, deadline).await {
             Err(error @ (Error::TooManyConnections { .. } | Error::KeptOut { .. })) => {
-                job.at_node.tell_apart(error, began)
+                job.tell_apart(error, began)
             }
             done => return greeted(job, done, turned_away),
         };
-        turned_away = true;
-        if matches!(error, Error::TooManyConnections { .. }) {
+        let ours = job.is_of_the_node(&error);
+        if ours && matches!(error, Error::TooManyConnections { .. }) {
             job.at_node.give_way();
         }
+        turned_away |= ours;
         // Drawn, so that those turned away together do not come back together.
         let pause = pause.mul_f64(rand::random_range(0.5..1.5));
         if deadline.left() <= pause {
@@ -345,7 +367,7 @@ async fn knock(job: &Job, deadline: Deadline) -> Result<Link, Error> {
         tokio::time::sleep(pause).await;
     }
     let done = jump::through(job, deadline).await;
-    greeted(job, done, turned_away).map_err(|error| job.at_node.tell_apart(error, began))
+    greeted(job, done, turned_away).map_err(|error| job.tell_apart(error, began))
 }
 
 fn greeted(job: &Job, done: Result<Link, Error>, turned_away: bool) -> Result<Link, Error> {
