@@ -18,14 +18,8 @@ fn line(hosts: &str, key: &[u8]) -> String {
 }
 
 fn known(text: &str, host: &str, port: u16) -> KnownHosts {
-    let mut known = KnownHosts {
-        looked_at: vec!["kh".into()],
-        entries: vec![],
-        malformed: vec![],
-        name: pattern::lookup_name(host, port),
-        host: host.to_ascii_lowercase(),
-        trust: Trust::Strict,
-    };
+    let mut known = KnownHosts::nothing(host, port, &Trust::Strict);
+    known.looked_at.push("kh".into());
     known.take_lines(Path::new("kh"), text);
     known
 }

@@ -5,6 +5,7 @@
 
 mod algorithms;
 mod gssapi;
+mod job;
 mod jump;
 mod libssh2;
 mod openssh;
@@ -20,96 +21,13 @@ use std::{
 
 use crate::{
     Chosen, Error, File, FileError, Gate, Identity, Landed, Limits, Login, Method, Mode, Node, Report, Stage,
-    Verdict,
     dial::{Deadline, Link},
-    gate::AtNode,
     identity::{self, Credential},
     known_hosts::KnownHosts,
-    penalties::Entry,
     placement::{Failed, Fault, Sftp, directory, place_file, sweep, temp_name, temp_path},
 };
 
-/// What a session is to do, and until when.
-#[derive(Clone)]
-pub(crate) struct Job {
-    pub(crate) node: Node,
-    pub(crate) files: Arc<[File]>,
-    pub(crate) mode: Mode,
-    pub(crate) limits: Limits,
-    /// The end of it all.
-    pub(crate) ends: Instant,
-    pub(crate) at_node: Arc<AtNode>,
-    /// What the node may count against us.
-    pub(crate) entry: Arc<Entry>,
-}
-
-impl Job {
-    fn host(&self) -> &str {
-        &self.node.host
-    }
-
-    fn refused(&self, offered: Vec<Method>, accepted: Vec<String>) -> Error {
-        let (node, account) = (self.node.host.clone(), self.node.user.clone());
-        Error::AuthRefused {
-            node,
-            account,
-            offered,
-            accepted,
-        }
-    }
-
-    /// Lets a trusted key pass, and says so where only the site's leave makes it one.
-    fn trust(&self, verdict: Verdict) -> Result<Verdict, Error> {
-        if !verdict.is_trusted() {
-            return Err(self.not_trusted(verdict));
-        }
-        if verdict.is_weak() {
-            tracing::warn!(%verdict, "a host key was not verified");
-        }
-        Ok(verdict)
-    }
-
-    fn not_trusted(&self, verdict: Verdict) -> Error {
-        let (node, verdict) = (self.node.host.clone(), Box::new(verdict));
-        Error::HostKey { node, verdict }
-    }
-
-    /// Of a site's list of algorithms a library knows none.
-    fn none_known(&self, list: &str) -> Error {
-        Error::Negotiation {
-            node: self.node.host.clone(),
-            detail: format!("mtk knows nothing of the algorithms the site asks for ({list})"),
-        }
-    }
-
-    /// Whether it is not the doing of a host on the way.
-    fn is_of_the_node(&self, error: &Error) -> bool {
-        error.host().is_none_or(|host| host == self.node.host)
-    }
-
-    fn tell_apart(&self, error: Error, began: Instant) -> Error {
-        if self.is_of_the_node(&error) {
-            self.at_node.tell_apart(error, began)
-        } else {
-            error
-        }
-    }
-
-    /// A connection came to that; the session tries another.
-    fn goes_on_after(&self, error: &Error) {
-        if self.is_of_the_node(error) {
-            self.entry.goes_on_after(error);
-        }
-    }
-
-    fn protocol(&self, stage: Stage, detail: impl Into<String>) -> Error {
-        Error::Protocol {
-            node: self.node.host.clone(),
-            stage,
-            detail: detail.into(),
-        }
-    }
-}
+pub(crate) use job::Job;
 
 /// Waits for its place and runs the session.
 pub(crate) async fn run(
