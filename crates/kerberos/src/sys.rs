@@ -73,7 +73,7 @@ fn import(principal: &str) -> Result<RawName, Error> {
 pub(crate) fn acquire(principal: &str, keytab: &CStr, ccache: &CStr) -> Result<Cred, Error> {
     from(
         Some(principal),
-        &mut [element(c"client_keytab", keytab), element(c"ccache", ccache)],
+        &[(c"client_keytab", keytab), (c"ccache", ccache)],
     )
 }
 
@@ -81,30 +81,35 @@ pub(crate) fn acquire(principal: &str, keytab: &CStr, ccache: &CStr) -> Result<C
 /// krb5.conf name, of `principal` if one is given.
 pub(crate) fn held(principal: Option<&str>, ccache: Option<&CStr>) -> Result<Cred, Error> {
     match ccache {
-        Some(ccache) => from(principal, &mut [element(c"ccache", ccache)]),
-        None => from(principal, &mut []),
+        Some(ccache) => from(principal, &[(c"ccache", ccache)]),
+        None => from(principal, &[]),
     }
 }
 
-fn element(key: &'static CStr, value: &CStr) -> gss_key_value_element_desc {
-    gss_key_value_element_desc {
-        key: key.as_ptr(),
-        value: value.as_ptr(),
-    }
-}
-
-/// Out of a store of these elements, whose texts the caller keeps for the length of the call.
-fn from(principal: Option<&str>, elements: &mut [gss_key_value_element_desc]) -> Result<Cred, Error> {
+/// Out of a store of these keys and values.
+fn from(principal: Option<&str>, store: &[(&CStr, &CStr)]) -> Result<Cred, Error> {
     let name = principal.map(import).transpose()?;
+    let mut elements: Vec<_> = store
+        .iter()
+        .map(|(key, value)| gss_key_value_element_desc {
+            key: key.as_ptr(),
+            value: value.as_ptr(),
+        })
+        .collect();
+    // a store cut short would be another store
+    let count = u32::try_from(elements.len()).map_err(|_| Error {
+        major: MajorFlags::GSS_S_FAILURE,
+        minor: 0,
+    })?;
     let store = gss_key_value_set_desc {
-        // two at the most
-        count: u32::try_from(elements.len()).unwrap_or_default(),
+        count,
         elements: elements.as_mut_ptr(),
     };
     let mut minor = 0;
     let mut cred: gss_cred_id_t = ptr::null_mut();
-    // SAFETY: name and store outlive the call; a null name means whoever the store is of; the out parameters we do not
-    // want may be null; a null set of mechanisms means the default ones.
+    // SAFETY: name and store, its elements and their texts, outlive the call, which writes to none of them; a null name
+    // means whoever the store is of; the out parameters we do not want may be null; a null set of mechanisms means the
+    // default ones.
     let major = unsafe {
         gss_acquire_cred_from(
             &raw mut minor,
