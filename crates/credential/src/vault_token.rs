@@ -17,8 +17,9 @@ pub trait VaultToken: Send + Sync {
 
 /// A Vault token as a login grants it (28 d in practice): memory and the credd's wire only.
 ///
-/// There is no way from here to a file; [`NodeToken`] is another type. What writes files takes bytes or node tokens, and a
-/// long token is neither:
+/// Nothing takes it to a file by mistake: what writes files takes bytes or a [`NodeToken`], and a long token is neither.
+/// Its text comes out by [`VaultToken::expose`] alone, which is there for the header and the credd's wire; whoever makes
+/// a [`NodeToken`] of it has to say for how long the server granted it, as `vault_client::Login::short` does.
 ///
 /// ```compile_fail,E0277
 /// # let token = credential::LongToken::new("s.x".to_owned())?;
@@ -83,15 +84,6 @@ impl LongToken {
     pub fn new(text: String) -> Result<Self, Invalid> {
         check("Vault token", &text)?;
         Ok(Self(text.into()))
-    }
-
-    /// The same token as one that may lie in a file, because that is all the life it was granted: some servers give
-    /// logins no more than that.
-    ///
-    /// # Errors
-    /// [`Invalid::TooLongLived`].
-    pub fn short(&self, granted: Lifetime) -> Result<NodeToken, Invalid> {
-        NodeToken::new(self.0.expose_secret().to_owned(), granted)
     }
 }
 

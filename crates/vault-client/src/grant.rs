@@ -1,6 +1,6 @@
 //! What Vault gives, and the way there from an envelope: no network, so that every odd answer is a test.
 
-use credential::{BearerToken, Lifetime, LongToken, NodeToken, Principal};
+use credential::{BearerToken, Invalid, Lifetime, LongToken, NodeToken, Principal, VaultToken};
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
@@ -20,6 +20,17 @@ pub struct Login {
     pub lifetime: Lifetime,
     /// What the server had to remark.
     pub warnings: Vec<String>,
+}
+
+impl Login {
+    /// The token as one that may lie in a file, because that is all the life it was granted: some servers give logins no
+    /// more than that.
+    ///
+    /// # Errors
+    /// [`Invalid::TooLongLived`].
+    pub fn short(&self) -> Result<NodeToken, Invalid> {
+        NodeToken::new(self.token.expose().to_owned(), self.lifetime)
+    }
 }
 
 /// What an exchange gave.
@@ -228,8 +239,6 @@ fn taken(mut text: Zeroizing<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use credential::VaultToken;
-
     use super::*;
 
     const LOGIN: Of<'static> = Of {
@@ -278,6 +287,17 @@ mod tests {
         assert_eq!(login.token.expose(), "s.AAAABBBBCCCCDDDDEEEEFFFF");
         assert_eq!(login.lifetime.until(), at(1000 + 2_419_200));
         assert!(!format!("{login:?}").contains("AAAABBBB"));
+    }
+
+    #[test]
+    fn only_a_login_of_a_short_life_may_lie_in_a_file() {
+        let long = log_in(LOGIN_ANSWER).unwrap();
+        let seconds = 2_419_200;
+        assert_eq!(long.short().unwrap_err(), Invalid::TooLongLived { seconds });
+        let short = log_in(&LOGIN_ANSWER.replace("2419200", "3600")).unwrap();
+        let token = short.short().unwrap();
+        assert_eq!(token.expose(), short.token.expose());
+        assert_eq!(token.lifetime().until(), at(1000 + 3600));
     }
 
     #[test]

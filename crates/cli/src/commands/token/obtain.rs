@@ -283,7 +283,7 @@ impl Ask {
         if self.ttl.as_secs() > NODE_TOKEN_LIMIT {
             return Ok(Held::Long(login.token.clone(), login.lifetime));
         }
-        Ok(Held::Node(login.token.short(login.lifetime)?))
+        Ok(Held::Node(login.short()?))
     }
 
     /// A login counts only if it reads a bearer token; one that does not is given back.
