@@ -12,7 +12,8 @@ pub struct Places {
     pub oidc: String,
     /// The mount of the login with keys of an SSH agent.
     pub ssh: String,
-    /// Where refresh tokens are stored and bearer tokens are read; `creds` in it becomes `sts` for those with less.
+    /// Where refresh tokens are stored and bearer tokens are read; `/creds/` in it, which stands before `%credkey`, becomes
+    /// `/sts/` for those with less.
     pub secret: String,
 }
 
@@ -37,6 +38,20 @@ impl Places {
         let usual = SecretPath::new(issuer, credkey, role)?;
         if self.secret == Self::default().secret {
             return Ok(usual);
+        }
+        let whose = self.secret.find("%credkey");
+        let Some(whose) = whose else {
+            return Err(bad(
+                &self.secret,
+                "all people would share one secret: the path of a secret has %credkey where the person's name goes",
+            ));
+        };
+        if self.secret.find("/creds/").is_none_or(|at| at > whose) {
+            return Err(bad(
+                &self.secret,
+                "tokens with less could not be told from whole ones: the path of a secret has /creds/ before %credkey, \
+                 where /sts/ goes for them",
+            ));
         }
         let path = filled(&self.secret, issuer, role)?.replace("%credkey", credkey);
         Ok(usual.at(check(path)?))
@@ -132,6 +147,23 @@ mod tests {
         assert_eq!(secret.path(), "secret/other/creds/alice");
         assert_eq!(secret.sts_path(), "secret/other/sts/alice");
         assert_eq!(secret.issuer(), "dune");
+    }
+
+    #[test]
+    fn a_secret_is_one_persons_and_has_a_place_for_tokens_with_less() {
+        for (template, why) in [
+            ("secret/oauth/creds/%issuer/%role", "all people would share"),
+            ("secret/oauth/%issuer/%credkey:%role", "tokens with less"),
+            // the first /creds/ would be the person's
+            ("secret/%credkey/creds/%role", "tokens with less"),
+        ] {
+            let places = Places {
+                secret: template.to_owned(),
+                ..Places::default()
+            };
+            let error = places.secret("dune", "a/creds/b", "r").unwrap_err();
+            assert!(error.to_string().contains(why), "{template}: {error}");
+        }
     }
 
     #[test]
