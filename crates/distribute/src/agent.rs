@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 /// For the list of keys.
 const LIST: Duration = Duration::from_secs(10);
-/// For a signature, which the agent may first ask its owner about.
-const SIGN: Duration = Duration::from_secs(60);
+/// For a signature, which the agent may first ask its owner about: what Vault wants signed is good for 30 s.
+const SIGN: Duration = Duration::from_secs(25);
 /// No more are tried, whatever an agent holds.
 const MAX_KEYS: usize = 32;
 

@@ -82,7 +82,7 @@ impl fmt::Debug for Options {
 pub struct Client(pub(crate) Arc<Inner>, pub(crate) Queuer);
 
 /// Leave to send one request, from [`Client::turn`].
-pub struct Turn(Leave);
+pub struct Turn(pub(crate) Leave);
 
 impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -303,6 +303,33 @@ impl Client {
         let envelope = self.ask(request, &call).await?;
         let warnings = self.warnings(&call, &envelope);
         grant::child(self.of(&call), envelope, warnings, seconds, parent_life, now)
+    }
+
+    /// Exchanges a token for a child that may be long-lived, for instance because the token itself shows more than
+    /// whoever gets it is to see (vault.md 3.5). It dies with its parent.
+    ///
+    /// # Errors
+    /// [`Error::TokenInvalid`] if the parent is no longer good, and what any request may meet.
+    pub async fn create_long_child(
+        &self,
+        parent: &LongToken,
+        parent_life: Lifetime,
+        ttl: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Login, Error> {
+        let request = CreateTokenRequest {
+            ttl: Some(format!("{}s", ttl.as_secs().max(1))),
+            renewable: Some(false),
+            ..Default::default()
+        };
+        let call = self.with_token(Doing::Child, "auth/token/create", parent);
+        let envelope = self.ask(request, &call).await?;
+        let warnings = self.warnings(&call, &envelope);
+        let child = grant::token(self.of(&call), envelope, warnings, now)?;
+        Ok(Login {
+            lifetime: child.lifetime.within(parent_life),
+            ..child
+        })
     }
 
     /// Reads the bearer token of `path`, with at least `minimum_seconds` to live (the server takes 10 at least).

@@ -82,9 +82,10 @@ pub enum Error {
         /// The login's mount.
         mount: String,
     },
-    /// The server does not take the key, or not for this role.
+    /// The server does not take the key, or not for this role; or the nonce was too old by then.
     #[error(
-        "Vault {server} does not take this SSH key at {mount} ({text}): register it, or use another login"
+        "Vault {server} does not take this SSH key at {mount} ({text}), or the signature came later than 30 s: register \
+         the key, or use another login"
     )]
     SshRefused {
         /// Which server.

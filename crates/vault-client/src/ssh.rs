@@ -4,26 +4,28 @@
 
 use std::fmt;
 
-use credential::VaultToken;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rustify_derive::Endpoint;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use vaultrs::api::token::requests::CreateTokenRequest;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use credential::{Lifetime, LongToken};
+use zeroize::Zeroizing;
 
-use crate::{Client, Doing, Error, Login, grant, oidc::Hidden};
+use crate::{Client, Doing, Error, Login, Turn, grant, oidc::Hidden, transport};
 
-/// What the server wants signed: good for one login, and for 30 s.
-pub struct SshNonce(SecretString);
+/// What the server wants signed: good for one login, and for 30 s. With it goes the turn of that login in the budget, so
+/// that none of the 30 s is spent waiting for it; dropped unused, the turn is given back.
+pub struct SshNonce {
+    text: SecretString,
+    turn: Turn,
+}
 
 impl SshNonce {
     /// The bytes to sign.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.0.expose_secret().as_bytes()
+        self.text.expose_secret().as_bytes()
     }
 }
 
@@ -74,14 +76,17 @@ struct SshLogin {
 }
 
 impl Client {
-    /// A nonce for one login with a key of an SSH agent.
+    /// A nonce for one login with a key of an SSH agent, and the turn for it.
     ///
     /// # Errors
+    /// [`Error::RateLimited`] if the login would have its turn later than [`Quota::patience`](crate::Quota::patience) allows,
     /// [`Error::MountMissing`] if the server has no such login, and what any request may meet.
     pub async fn ssh_nonce(&self, issuer: &str, role: &str) -> Result<SshNonce, Error> {
         let mount = self.0.places.ssh(issuer, role)?;
         let call = self.without_token(Doing::SshNonce, &mount, "");
         let request = ReadNonce { mount: mount.clone() };
+        // first: the nonce ages from the moment it is made
+        let turn = self.turn().await?;
         let mut envelope = self.ask(request, &call).await?;
         let mut data = envelope
             .data
@@ -89,7 +94,10 @@ impl Client {
             .ok_or_else(|| self.of(&call).bad("it has no data"))?;
         let nonce = data.nonce.take().filter(|nonce| !nonce.is_empty());
         let mut nonce = nonce.ok_or_else(|| self.of(&call).bad("it has no nonce"))?;
-        Ok(SshNonce(std::mem::take(&mut *nonce).into()))
+        Ok(SshNonce {
+            text: std::mem::take(&mut *nonce).into(),
+            turn,
+        })
     }
 
     /// Logs in with a signature over `nonce`, which is used up by it. `now` is when the token's life is counted from.
@@ -103,49 +111,23 @@ impl Client {
         now: Timestamp,
     ) -> Result<Login, Error> {
         let mount = self.0.places.ssh(proof.issuer, proof.role)?;
-        let nonce = BASE64_STANDARD.encode(nonce.bytes());
-        let call = self.without_token(Doing::SshLogin, &mount, &nonce);
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(nonce.bytes()));
+        let call = self.without_token(Doing::SshLogin, &mount, &encoded);
         let request = SshLogin {
             mount: mount.clone(),
             role: proof.credkey.to_owned(),
             public_key: proof.public_key.to_owned(),
             signature: Hidden(BASE64_STANDARD.encode(proof.signature).into()),
-            nonce: Hidden(nonce.clone().into()),
+            nonce: Hidden(encoded.as_str().into()),
             metadata: Metadata {
                 issuer: proof.issuer.to_owned(),
                 group: proof.role.to_owned(),
             },
         };
-        let envelope = self.ask(request, &call).await?;
+        let turn = transport::Turn::had(nonce.turn.0);
+        let envelope = self.ask_in(turn, request, &call).await?;
         let warnings = self.warnings(&call, &envelope);
         grant::token(self.of(&call), envelope, warnings, now)
-    }
-
-    /// Exchanges a token for a child that may be long-lived, for instance because the token itself shows more than
-    /// whoever gets it is to see (vault.md 3.5). It dies with its parent.
-    ///
-    /// # Errors
-    /// [`Error::TokenInvalid`] if the parent is no longer good, and what any request may meet.
-    pub async fn create_long_child(
-        &self,
-        parent: &LongToken,
-        parent_life: Lifetime,
-        ttl: SignedDuration,
-        now: Timestamp,
-    ) -> Result<Login, Error> {
-        let request = CreateTokenRequest {
-            ttl: Some(format!("{}s", ttl.as_secs().max(1))),
-            renewable: Some(false),
-            ..Default::default()
-        };
-        let call = self.with_token(Doing::Child, "auth/token/create", parent as &dyn VaultToken);
-        let envelope = self.ask(request, &call).await?;
-        let warnings = self.warnings(&call, &envelope);
-        let child = grant::token(self.of(&call), envelope, warnings, now)?;
-        Ok(Login {
-            lifetime: child.lifetime.within(parent_life),
-            ..child
-        })
     }
 }
 

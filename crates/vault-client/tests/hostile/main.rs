@@ -21,7 +21,7 @@ use credential::{Lifetime, LongToken};
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
-use vault_client::{Client, Error, Options, SecretPath};
+use vault_client::{Client, Error, Options, Quota, SecretPath, SshProof};
 
 const TOKEN: &str = "s.ThisIsTheVaultTokenOfOurs";
 const ODD: &str = "eyJvbmUgdGhhdCBub2JvZHkgbWF5IHNlZSBhdCBhbGw";
@@ -504,4 +504,41 @@ fn both_versions_of_tls_are_spoken_and_nothing_older() {
         ),
         "{error:?}"
     );
+}
+
+#[test]
+fn a_nonce_does_not_age_in_our_own_queue() {
+    let server = Hostile::reading(|stream, head| {
+        let body = if head.contains("/nonce") {
+            r#"{"data":{"nonce":"N"}}"#
+        } else {
+            r#"{"auth":{"client_token":"s.x","accessor":"a","lease_duration":60}}"#
+        };
+        say(stream, 200, body)
+    });
+    let mut options = server.options();
+    // the nonce and its login, and nothing for hours
+    options.quota = Quota {
+        requests: 2,
+        window: Duration::from_secs(36_000),
+        share: 100,
+        patience: Duration::from_millis(50),
+        ..Quota::default()
+    };
+    let client = Client::new(options).unwrap();
+    run(async {
+        let nonce = client.ssh_nonce("dune", "production").await.unwrap();
+        // somebody else of ours comes while the agent signs
+        let other = client.lookup_self(&token()).await.map(drop);
+        assert!(matches!(other, Err(Error::RateLimited { .. })), "{other:?}");
+        let proof = SshProof {
+            issuer: "dune",
+            role: "production",
+            credkey: "alice",
+            public_key: "ssh-ed25519 AAAA",
+            signature: b"x",
+        };
+        client.login_ssh(nonce, &proof, Timestamp::now()).await.unwrap();
+    });
+    assert_eq!(client.requests(), 2);
 }
