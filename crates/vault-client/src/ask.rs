@@ -154,13 +154,18 @@ impl Client {
     }
 
     pub(crate) fn warnings(&self, call: &Call<'_>, envelope: &Envelope) -> Vec<String> {
-        let said = envelope.warnings.iter().flatten().take(16);
-        let warnings: Vec<_> = said.map(|text| clean(text, &[call.secret])).collect();
+        let warnings = remarks(envelope, &[call.secret]);
         for warning in &warnings {
             tracing::debug!(server = self.0.shown, doing = %call.doing, warning, "Vault remarks");
         }
         warnings
     }
+}
+
+/// What the server had to remark, bounded and without secrets.
+pub(crate) fn remarks(envelope: &Envelope, secrets: &[&str]) -> Vec<String> {
+    let said = envelope.warnings.iter().flatten().take(16);
+    said.map(|text| clean(text, secrets)).collect()
 }
 
 /// What an answer says, whatever it is. The body is wiped on every way out.

@@ -137,14 +137,7 @@ pub(crate) fn login(
             got: clean(&format!("{user}@{domain}"), &[]),
         });
     }
-    let lifetime = Lifetime::new(now, SignedDuration::from_secs(of.granted(&auth)?));
-    let token = LongToken::new(taken(auth.client_token)).map_err(|e| of.bad(e))?;
-    Ok(Login {
-        token,
-        accessor: auth.accessor,
-        lifetime,
-        warnings,
-    })
+    rooted(of, auth, warnings, now)
 }
 
 /// A token that says nothing of whose it is.
@@ -155,6 +148,10 @@ pub(crate) fn token(
     now: Timestamp,
 ) -> Result<Login, Error> {
     let auth = of.auth(&mut envelope)?;
+    rooted(of, auth, warnings, now)
+}
+
+fn rooted(of: Of<'_>, auth: Auth, warnings: Vec<String>, now: Timestamp) -> Result<Login, Error> {
     let lifetime = Lifetime::new(now, SignedDuration::from_secs(of.granted(&auth)?));
     let token = LongToken::new(taken(auth.client_token)).map_err(|e| of.bad(e))?;
     Ok(Login {

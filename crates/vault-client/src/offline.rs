@@ -10,8 +10,7 @@ use secrecy::SecretString;
 
 use crate::{
     Bearer, Child, Client, Doing, Error, Flow, Login, Lookup, OidcError, Polled, Quota,
-    answer::clean,
-    ask::{failed, heard},
+    ask::{failed, heard, remarks},
     budget, grant,
     oidc::{begun, polled},
     refusal::{Asked, retry_after},
@@ -92,15 +91,24 @@ pub fn answered(question: &Question<'_>, response: Response<Vec<u8>>) -> Result<
     let heard = heard(response, &asked);
     let nonce = || SecretString::from("nonce".to_owned());
     if doing == Doing::OidcStart {
-        return begun(of, heard, "dune", "production", "https://x/callback", nonce()).map(Made::Flow);
+        let mount = "oidc-dune/oidc".to_owned();
+        return begun(
+            of,
+            heard,
+            "dune",
+            "production",
+            mount,
+            "https://x/callback",
+            nonce(),
+        )
+        .map(Made::Flow);
     }
     if doing == Doing::OidcPoll {
         let mut flow = Flow::new("dune", "production", nonce())?;
         return polled(of, heard, &mut flow, now).map(Made::Polled);
     }
     let envelope = heard?;
-    let said = envelope.warnings.iter().flatten().take(16);
-    let warnings: Vec<_> = said.map(|text| clean(text, &secrets)).collect();
+    let warnings = remarks(&envelope, &secrets);
     Ok(match doing {
         Doing::Login => Made::Login(grant::login(
             of,

@@ -83,8 +83,15 @@ impl Client {
         let path = format!("auth/{mount}/auth_url");
         let call = self.without_token(Doing::OidcStart, &path, nonce.expose_secret());
         let heard = self.ask(request, &call).await;
-        begun(self.of(&call), heard, issuer, role, &redirect, nonce.clone())
-            .map(|flow| Flow { mount, ..flow })
+        begun(
+            self.of(&call),
+            heard,
+            issuer,
+            role,
+            mount,
+            &redirect,
+            nonce.clone(),
+        )
     }
 
     /// Asks once whether somebody has agreed. Wait [`Flow::pause`] before the next time. `now` is when the token's
@@ -198,6 +205,7 @@ pub(crate) fn begun(
     heard: Result<Envelope, Error>,
     issuer: &str,
     role: &str,
+    mount: String,
     redirect: &str,
     nonce: SecretString,
 ) -> Result<Flow, OidcError> {
@@ -215,7 +223,7 @@ pub(crate) fn begun(
     let mut state = state.ok_or_else(|| of.bad("it has no state to poll for"))?;
     Ok(Flow {
         issuer: issuer.to_owned(),
-        mount: format!("oidc-{issuer}/oidc"),
+        mount,
         role: role.to_owned(),
         address,
         state: std::mem::take(&mut *state).into(),
