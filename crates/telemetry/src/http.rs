@@ -33,12 +33,11 @@ impl fmt::Display for Listener {
 #[non_exhaustive]
 pub enum Untold {
     /// The address is none.
-    #[error("{address} is no address of {who}: http://host:port is wanted")]
+    // not shown: what cannot be parsed may hold a password all the same
+    #[error("what is configured for {who} is no address: http://host:port is wanted")]
     Address {
         /// Who.
         who: Listener,
-        /// As configured.
-        address: String,
     },
     /// What is to be told cannot be written in their form.
     #[error("the metrics cannot be written as text")]
@@ -50,7 +49,7 @@ pub enum Untold {
     Unreachable {
         /// Who.
         who: Listener,
-        /// As configured.
+        /// Scheme, host and port: the rest may hold a password.
         address: String,
         /// What went wrong.
         #[source]
@@ -61,7 +60,7 @@ pub enum Untold {
     Refused {
         /// Who.
         who: Listener,
-        /// As configured.
+        /// Scheme, host and port: the rest may hold a password.
         address: String,
         /// Their status.
         status: StatusCode,
@@ -71,9 +70,8 @@ pub enum Untold {
 }
 
 /// Where to, and how long to wait.
-pub(crate) struct Letter<'a> {
+pub(crate) struct Letter {
     pub(crate) who: Listener,
-    pub(crate) address: &'a str,
     pub(crate) timeout: Duration,
     pub(crate) content_type: &'static str,
     pub(crate) body: Vec<u8>,
@@ -83,18 +81,15 @@ pub(crate) struct Letter<'a> {
 pub(crate) fn parse(who: Listener, address: &str) -> Result<Url, Untold> {
     let url: Option<Url> = address.parse().ok();
     url.filter(|u| matches!(u.scheme(), "http" | "https") && u.host_str().is_some())
-        .ok_or_else(|| Untold::Address {
-            who,
-            address: address.to_owned(),
-        })
+        .ok_or(Untold::Address { who })
 }
 
 /// Sends the letter to `url`. Proxies and redirects are not followed: what is told is for the one that is named.
-pub(crate) async fn post(letter: Letter<'_>, url: Url, tls: Arc<rustls::ClientConfig>) -> Result<(), Untold> {
-    let (who, address) = (letter.who, letter.address.to_owned());
+pub(crate) async fn post(letter: Letter, url: Url, tls: Arc<rustls::ClientConfig>) -> Result<(), Untold> {
+    let (who, address) = (letter.who, url.origin().ascii_serialization());
     let unreachable = |source: reqwest::Error| Untold::Unreachable {
         who,
-        address: letter.address.to_owned(),
+        address: address.clone(),
         // an address may hold a password
         source: source.without_url(),
     };
@@ -132,4 +127,70 @@ pub(crate) async fn post(letter: Letter<'_>, url: Url, tls: Arc<rustls::ClientCo
         status,
         words,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        error::Error,
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// All that is said of an error.
+    fn said(error: &Untold) -> String {
+        let mut text = format!("{error} {error:?}");
+        let mut next = error.source();
+        while let Some(source) = next {
+            text.push_str(&format!("; {source} {source:?}"));
+            next = source.source();
+        }
+        text
+    }
+
+    async fn untold(address: &str) -> Untold {
+        let url = match parse(Listener::Loki, address) {
+            Ok(url) => url,
+            Err(error) => return error,
+        };
+        let tls = tls::client_config(&tls::Trust::default()).unwrap();
+        let letter = Letter {
+            who: Listener::Loki,
+            timeout: Duration::from_secs(20),
+            content_type: "application/json",
+            body: Vec::new(),
+        };
+        post(letter, url, tls).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_password_in_an_address_is_told_to_nobody() {
+        let refusing = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = refusing.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = refusing.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        });
+        for (address, shown) in [
+            (
+                format!("http://user:s3cret@{at}/s3cret?s3cret"),
+                format!("http://{at}"),
+            ),
+            (
+                "http://user:s3cret@127.0.0.1:1/s3cret".into(),
+                "http://127.0.0.1:1".into(),
+            ),
+            ("ftp://user:s3cret@host".into(), "Loki".into()),
+            ("user:s3cret@host:99999999".into(), "Loki".into()),
+        ] {
+            let said = said(&untold(&address).await);
+            assert!(
+                !said.contains("s3cret") && said.contains(&shown),
+                "{address}: {said}"
+            );
+        }
+    }
 }

@@ -140,7 +140,6 @@ pub async fn send_lines(
     }
     let letter = Letter {
         who: Listener::Loki,
-        address,
         timeout,
         content_type: "application/json",
         body: lines.to_string().into_bytes(),

@@ -35,7 +35,6 @@ pub async fn push(
     let url = url(gateway)?;
     let letter = Letter {
         who: Listener::Pushgateway,
-        address: &gateway.address,
         timeout: gateway.timeout,
         content_type: TEXT_FORMAT,
         body: text(registry).map_err(Untold::Encode)?,

@@ -114,7 +114,6 @@ pub async fn send_trace(
     }
     let letter = Letter {
         who: Listener::Traces,
-        address,
         timeout,
         content_type: "application/x-protobuf",
         body: trace.0.encode_to_vec(),
