@@ -147,6 +147,11 @@ pub async fn send_lines(
     http::post(letter, url, tls).await
 }
 
+/// What fits into a field.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MOST_FIELD)).unwrap_or(text)
+}
+
 /// The fields of an event; the message is `msg`, as logrus has it.
 struct Fields<'a>(&'a mut Map<String, Value>);
 
@@ -163,20 +168,11 @@ impl Fields<'_> {
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = format!("{value:?}");
-        if text.len() > MOST_FIELD {
-            text.truncate(
-                (0..=MOST_FIELD)
-                    .rev()
-                    .find(|n| text.is_char_boundary(*n))
-                    .unwrap_or(0),
-            );
-        }
-        self.keep(field, text.into());
+        self.keep(field, cut(&format!("{value:?}")).into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.keep(field, value.chars().take(MOST_FIELD).collect::<String>().into());
+        self.keep(field, cut(value).into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -236,6 +232,23 @@ mod tests {
         );
         assert_eq!(line["trace_id"], "abc");
         assert!(lines.take(&LABELS, "abc").is_none(), "told twice");
+    }
+
+    #[test]
+    fn a_field_is_cut_by_its_bytes_between_two_letters() {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::registry().with(lines.clone());
+        // the limit falls into the middle of a letter
+        let long = format!("x{}", "\u{e4}".repeat(MOST_FIELD));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(typed = long.as_str(), shown = %long, "x");
+        });
+        let pushed = lines.take(&LABELS, "abc").unwrap();
+        let line = pushed["streams"][0]["values"][0][1].as_str().unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        for field in ["typed", "shown"] {
+            assert_eq!(line[field].as_str().unwrap().len(), MOST_FIELD - 1, "{field}");
+        }
     }
 
     #[test]

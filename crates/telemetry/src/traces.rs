@@ -85,7 +85,7 @@ impl Trace {
         };
         let spans = ScopeSpans {
             scope: Some(scope),
-            spans: std::iter::once(run.clone()).chain(edges).collect(),
+            spans: std::iter::once(run).chain(edges).collect(),
             ..ScopeSpans::default()
         };
         Self(ExportTraceServiceRequest {
