@@ -229,6 +229,7 @@ fn a_monitor_that_does_not_answer_costs_its_timeout_and_nothing_else() {
     for part in [
         "the Pushgateway at http://127.0.0.1:",
         "/nonexistent/mtk.prom cannot be written",
+        "ReadWritePaths",
     ] {
         assert!(report.ran.stderr.contains(part), "{}", report.ran.stderr);
     }

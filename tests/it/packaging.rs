@@ -196,6 +196,11 @@ fn systemd_takes_the_units_and_finds_them_tight() {
             &format!("/usr/lib/systemd/system/{unit}"),
         );
     }
+    // the line that a site with a textfile elsewhere is told to use
+    let unit = place("/usr/lib/systemd/system/mtk-run.service");
+    let text = fs::read_to_string(&unit).unwrap();
+    assert!(text.contains("\n#ReadWritePaths=/"), "{text}");
+    fs::write(&unit, text.replace("\n#ReadWritePaths=/", "\nReadWritePaths=/")).unwrap();
     let verified = succeeds(inside("systemd-analyze").args(["verify", "--man=no"]).args([
         "/usr/lib/systemd/system/mtk-run.service",
         "/usr/lib/systemd/system/mtk-run.timer",

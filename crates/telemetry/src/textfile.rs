@@ -20,7 +20,10 @@ pub enum TextfileError {
     #[error("the metrics cannot be written as text")]
     Encode(#[source] prometheus::Error),
     /// The file system said no.
-    #[error("{path} cannot be written; its folder must be there and belong to the user mtk runs as")]
+    #[error(
+        "{path} cannot be written; its folder must be there, belong to the user mtk runs as, and stand in ReadWritePaths of \
+         mtk-run.service where systemd starts it"
+    )]
     Write {
         /// The path.
         path: PathBuf,
