@@ -23,15 +23,18 @@ pub(crate) fn arguments(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     };
     let mut all: Vec<OsString> = vec!["mtk".into()];
     all.extend(words.iter().map(OsString::from));
-    all.extend(args.map(|word| match word.to_str() {
-        // ours is --config
-        Some("-c") if *name == "htgettoken" => "--configdir".into(),
-        Some(text) if *name == "htgettoken" && text.starts_with("-c") => {
-            format!("--configdir={}", text.trim_start_matches("-c")).into()
-        }
-        _ => word,
-    }));
+    let htgettoken = *name == "htgettoken";
+    all.extend(args.map(|word| if htgettoken { as_htgettokens(word) } else { word }));
     all
+}
+
+/// A word of htgettoken's, whose `-c` is `--configdir`; ours is `--config`.
+pub(crate) fn as_htgettokens(word: OsString) -> OsString {
+    match word.to_str().and_then(|text| text.strip_prefix("-c")) {
+        Some("") => "--configdir".into(),
+        Some(dir) => format!("--configdir={dir}").into(),
+        None => word,
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +56,10 @@ mod tests {
         assert_eq!(
             of("/usr/bin/htgettoken -a v -c /x -c/y"),
             "mtk token get --like-htgettoken -a v --configdir /x --configdir=/y"
+        );
+        assert_eq!(
+            of("htgettoken -c-c/x"),
+            "mtk token get --like-htgettoken --configdir=-c/x"
         );
         assert_eq!(of("htdecodetoken -H -"), "mtk token show -H -");
         assert_eq!(of("condor_vault_storer -v dune"), "mtk storer -- -v dune");

@@ -14,7 +14,7 @@ use std::{ffi::OsString, path::PathBuf};
 use anyhow::Context;
 use vault_client::Places;
 
-use crate::{Problem, exit::Exit};
+use crate::{Problem, called::as_htgettokens, exit::Exit};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
@@ -96,15 +96,45 @@ pub(crate) fn environment_words() -> Option<Vec<String>> {
 }
 
 /// Puts the words of `HTGETTOKENOPTS` before the options of `mtk token get`, which go before them.
-pub(crate) fn with_environment(mut args: Vec<OsString>) -> Vec<OsString> {
-    let get = args.windows(2).position(|pair| pair == ["token", "get"]);
-    if let Some(get) = get {
-        // what cannot be parted is left as a word that no option has, so that it is said
-        let words =
-            environment_words().unwrap_or_else(|| vec!["HTGETTOKENOPTS-has-an-open-quote".to_owned()]);
-        args.splice(get + 2..get + 2, words.into_iter().map(OsString::from));
+pub(crate) fn with_environment(args: Vec<OsString>) -> Vec<OsString> {
+    // what cannot be parted is left as a word that no option has, so that it is said
+    let words = || environment_words().unwrap_or_else(|| vec!["HTGETTOKENOPTS-has-an-open-quote".to_owned()]);
+    with_words(args, words)
+}
+
+fn with_words(mut args: Vec<OsString>, words: impl FnOnce() -> Vec<String>) -> Vec<OsString> {
+    if let Some(behind) = behind_token_get(&args) {
+        let words = words().into_iter().map(|word| as_htgettokens(word.into()));
+        args.splice(behind..behind, words);
     }
     args
+}
+
+/// Where the options of `mtk token get` begin, if that is the command: mtk's own may stand before and between its words.
+fn behind_token_get(args: &[OsString]) -> Option<usize> {
+    let mut wanted = ["token", "get"].into_iter();
+    let mut words = args.iter().enumerate().skip(1);
+    let mut next = wanted.next();
+    while let Some((at, word)) = words.next() {
+        match word.to_str()? {
+            "--config" | "--state-dir" | "--log-format" => {
+                words.next();
+            }
+            // -c, also behind -v: its value is the next word
+            short if short.starts_with('-') && short.trim_start_matches(['-', 'v']) == "c" => {
+                words.next();
+            }
+            option if option.starts_with('-') => {}
+            word if Some(word) == next => {
+                next = wanted.next();
+                if next.is_none() {
+                    return Some(at + 1);
+                }
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Exit status 1 if there is no token to be had or shown.
@@ -118,4 +148,40 @@ pub(crate) async fn token(args: &Args) -> Result<Exit, Problem> {
         error,
         exit: Exit::SomeFailed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn htgettokens_words_go_to_token_get_and_nowhere_else() {
+        let of = |line: &str| {
+            let args = line.split(' ').map(OsString::from).collect();
+            with_words(args, || vec!["-c".to_owned(), "/x".to_owned(), "-c/y".to_owned()])
+                .join(" ".as_ref())
+                .into_string()
+                .unwrap()
+        };
+        for (before, behind) in [
+            ("mtk token get", " -a v"),
+            ("mtk token -v get", ""),
+            ("mtk -vc token --log-format json token --as-root get", " -i x"),
+            ("mtk --config=token --state-dir get token get", ""),
+        ] {
+            assert_eq!(
+                of(&format!("{before}{behind}")),
+                format!("{before} --configdir /x --configdir=/y{behind}")
+            );
+        }
+        for other in [
+            "mtk",
+            "mtk token show get",
+            "mtk storer token get",
+            "mtk config show --service token get",
+            "mtk -c token get",
+        ] {
+            assert_eq!(of(other), other);
+        }
+    }
 }
