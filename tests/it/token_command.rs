@@ -174,3 +174,16 @@ fn what_is_destroyed_is_dead_at_vault_as_well() {
     // what the node has is the same token, dead now
     std::fs::remove_file(bed().node_path("gss", "/tmp/vt_u50006-nova_production")).unwrap();
 }
+
+#[test]
+fn a_file_that_stays_leaves_no_other() {
+    let person = Person::new();
+    assert_eq!(person.get(&[]).code, Some(0));
+    std::fs::remove_file(person.file("vt")).unwrap();
+    std::fs::create_dir(person.file("vt")).unwrap();
+    let output = person.command("destroy").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(!person.file("bt").exists(), "{said}");
+    assert!(said.contains("vt cannot be removed"), "{said}");
+}

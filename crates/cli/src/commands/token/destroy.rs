@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use credential::LongToken;
 use vault_client::{Error, Places};
 
@@ -59,7 +59,8 @@ pub(super) async fn destroy(args: &Args) -> anyhow::Result<()> {
     if args.all {
         files.extend(discovery::other_vault_token_files().context("/tmp cannot be read")?);
     }
-    let mut alive = Vec::new();
+    // one file that stays is no reason to leave the others
+    let (mut alive, mut stays) = (Vec::new(), Vec::new());
     for file in files {
         if !file.exists() {
             continue;
@@ -72,17 +73,21 @@ pub(super) async fn destroy(args: &Args) -> anyhow::Result<()> {
         } else {
             alive.push(format!("{}: no Vault server is named (-a)", file.display()));
         }
-        remove(args, &file)?;
+        stays.extend(remove(args, &file).err());
     }
-    remove(args, &args.outfile.clone().unwrap_or_else(discovery::bearer_file))?;
+    stays.extend(remove(args, &args.outfile.clone().unwrap_or_else(discovery::bearer_file)).err());
+    let stays: Vec<String> = stays.iter().map(|error| format!("{error:#}")).collect();
     if alive.is_empty() {
+        ensure!(stays.is_empty(), stays.join("; "));
         return Ok(());
     }
-    let text = format!(
-        "the files are removed, but Vault tokens are still good: {}",
-        alive.join("; ")
-    );
-    if server.is_named() {
+    let removed = if stays.is_empty() {
+        "the files are removed".to_owned()
+    } else {
+        stays.join("; ")
+    };
+    let text = format!("{removed}, but Vault tokens are still good: {}", alive.join("; "));
+    if server.is_named() || !stays.is_empty() {
         bail!(text);
     }
     // as htdestroytoken, which never revokes
