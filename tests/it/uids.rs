@@ -192,3 +192,17 @@ fn a_ferry_that_fails_is_named_and_the_next_source_asked() {
     );
     assert_eq!(code, Some(1), "nobody knows the others");
 }
+
+#[test]
+fn a_name_that_nothing_goes_by_is_no_success() {
+    let operator = Operator::new();
+    for command in [["uids", "show"], ["uids", "refresh"], ["config", "show"]] {
+        let ran = operator.mtk(&[command[0], command[1], "--service", "nosuch"]);
+        assert_eq!(ran.code, Some(2), "{command:?}: {}", ran.stdout);
+        assert!(
+            ran.stderr.contains("managedTokens.yml has nothing called nosuch"),
+            "{command:?}: {}",
+            ran.stderr
+        );
+    }
+}

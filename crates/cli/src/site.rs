@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use condor_config::{Disk, Environment};
 use config::{Finding, HtCondor, Severity, Site};
+use pipeline::Selection;
 
 use crate::{Problem, args::Cli, output};
 
@@ -28,6 +29,24 @@ pub(crate) fn load_quietly(cli: &Cli) -> Result<(Site, Vec<Finding>), Problem> {
     let mut findings = loaded.findings;
     findings.extend(config::check(&loaded.site));
     Ok((loaded.site, findings))
+}
+
+/// What a command is about, once every name in it is known to be one of the site's: a typo must not look like success.
+pub(crate) fn selected(site: &Site, selection: Selection) -> Result<Selection, Problem> {
+    let broken: Vec<_> = site
+        .broken
+        .iter()
+        .map(|b| (b.id.experiment.as_str(), b.id.role.as_str()))
+        .collect();
+    let unmatched = selection.unmatched(&site.services, &broken);
+    if unmatched.is_empty() {
+        return Ok(selection);
+    }
+    let names = unmatched.join(", ");
+    Err(Problem::usage(anyhow!(
+        "{} has nothing called {names}",
+        site.path.display()
+    )))
 }
 
 /// The one service a command is about.

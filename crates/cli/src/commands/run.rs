@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use pipeline::{Request, Selection, What};
 use state::State;
@@ -24,20 +24,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         site::load(cli)?
     };
     logging::attach(&site.log_files);
-    let selection = Selection::from(&args.selection);
-    let broken: Vec<_> = site
-        .broken
-        .iter()
-        .map(|b| (b.id.experiment.as_str(), b.id.role.as_str()))
-        .collect();
-    let unmatched = selection.unmatched(&site.services, &broken);
-    if !unmatched.is_empty() {
-        let names = unmatched.join(", ");
-        return Err(Problem::usage(anyhow!(
-            "{} has nothing called {names}",
-            site.path.display()
-        )));
-    }
+    let selection = site::selected(&site, Selection::from(&args.selection))?;
     let dir = site::state_dir(cli, &site);
     // first the lock: a damaged database is not put away under somebody's hands
     let lock = match (args.dry_run, args.wait) {

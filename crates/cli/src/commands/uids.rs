@@ -48,11 +48,11 @@ pub(crate) async fn uids(cli: &Cli, command: &UidsCommand) -> Result<Exit, Probl
 
 async fn refresh(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
+    let selection = site::selected(&site, Selection::from(&args.selection))?;
     let dir = site::state_dir(cli, &site);
     let _lock = lock(&dir)?;
     let state = open(&dir).await?;
     let (_stopper, stop) = pipeline::stop_pair();
-    let selection = Selection::from(&args.selection);
     let answers = pipeline::refresh_uids(&site, &state, &selection, stop).await;
     state.close().await;
     let answers = answers.map_err(|f| Problem::usage(anyhow!("{}: {}", f.peer, f.text)))?;
@@ -94,6 +94,7 @@ fn text(answers: &[UidAnswer]) -> String {
 
 async fn show(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
+    let selection = site::selected(&site, Selection::from(&args.selection))?;
     let dir = site::state_dir(cli, &site);
     let known = match State::open_read_only(&dir).await {
         Ok(state) => state.uids().await,
@@ -102,7 +103,6 @@ async fn show(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     }
     .with_context(|| format!("the state in {} cannot be read", dir.display()))
     .map_err(Problem::usage)?;
-    let selection = Selection::from(&args.selection);
     let mut accounts = std::collections::BTreeMap::new();
     for service in site.services.iter().filter(|s| selection.wants(s)) {
         let fixed = accounts.entry(service.account.as_str()).or_insert(None);

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use config::{Broken, Effective, Service, Site};
+use pipeline::Selection;
 use serde_json::{Value, json};
 
 use crate::{
@@ -37,35 +38,21 @@ struct View<'a> {
 
 pub(super) fn show(cli: &Cli, args: &ShowArgs) -> Result<Exit, Problem> {
     let (site, _) = site::load_quietly(cli)?;
-    let wanted =
-        |id: &str, name: &str| args.service.is_empty() || args.service.iter().any(|s| s == id || s == name);
+    let selection = Selection {
+        services: args.service.clone(),
+        ..Selection::default()
+    };
+    let selection = site::selected(&site, selection)?;
     let view = View {
         site: &site,
-        services: site
-            .services
-            .iter()
-            .filter(|s| wanted(&s.id.to_string(), &s.name.to_string()))
-            .collect(),
+        services: site.services.iter().filter(|s| selection.wants(s)).collect(),
         broken: site
             .broken
             .iter()
-            .filter(|b| wanted(&b.id.to_string(), ""))
+            .filter(|b| selection.wants_names(&b.id.experiment, &b.id.role, &[]))
             .collect(),
         whole: args.service.is_empty(),
     };
-    let missing = args.service.iter().find(|name| {
-        !view
-            .services
-            .iter()
-            .any(|s| s.id.to_string() == **name || s.name.to_string() == **name)
-            && !view.broken.iter().any(|b| b.id.to_string() == **name)
-    });
-    if let Some(name) = missing {
-        return Err(Problem::usage(anyhow::anyhow!(
-            "{}: there is no service {name}",
-            site.path.display()
-        )));
-    }
     match args.output {
         Output::Json => output::data(&site::json(&view.as_json())?),
         Output::Text => output::data(&view.as_text(args.origin)),
