@@ -9,8 +9,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    bed::{Ends, bed},
-    mtk::Operator,
+    bed::{Ends, bed, terminate},
+    mtk::{Operator, Report, ran},
 };
 
 const GATEWAY: &str = "127.0.0.1:9091";
@@ -241,4 +241,36 @@ fn a_monitor_that_does_not_answer_costs_its_timeout_and_nothing_else() {
     );
     assert!(whole - run < 12.0, "the run took {run} s, the command {whole} s");
     drop(silent);
+}
+
+#[test]
+fn whoever_tells_mtk_to_stop_does_not_wait_for_a_monitor() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!(
+        "prometheus: {{host: '{}'}}\nmtk: {{metrics: {{timeout: 30s}}}}\nexperiments:\n",
+        silent.local_addr().unwrap()
+    );
+    let operator = Operator::changed("experiments:\n", &to);
+    let child = operator.start(&["run", "--output", "json"]);
+    silent.set_nonblocking(true).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    let held = loop {
+        match silent.accept() {
+            Ok(held) => break held,
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Err(error) => panic!("the Pushgateway was not asked: {error}"),
+        }
+    };
+    let told = Instant::now();
+    terminate(&child);
+    let report = Report::of(ran(child.wait_with_output().unwrap(), told));
+    assert!(report.ran.took < Duration::from_secs(5), "{:?}", report.ran.took);
+    report.all(&["done", "fresh"]);
+    assert_eq!(report.ran.code, Some(0), "{}", report.ran.stderr);
+    assert!(
+        report.ran.stderr.contains("not every monitor was told"),
+        "{}",
+        report.ran.stderr
+    );
+    drop(held);
 }

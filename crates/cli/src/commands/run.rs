@@ -1,6 +1,6 @@
 //! `mtk refresh`, `mtk push`, `mtk run`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +14,9 @@ use crate::{
     exit::Exit,
     logging, observers, output, progress, site,
 };
+
+/// Monitors that answer at once are told of a run that was stopped, too; with the pipeline's grace mtk is gone within 5 s.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs, prints the summary, and says by the exit status whether all is fresh.
 pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, Problem> {
@@ -61,12 +64,10 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         dry_run: args.dry_run,
     };
     let progress = progress::new(args.output);
-    let report = pipeline::run(site.clone(), state, request, progress.clone(), stop)
+    let report = pipeline::run(site.clone(), state, request, progress.clone(), stop.clone())
         .await
         .context("nothing was done")
         .map_err(Problem::usage)?;
-    listener.abort();
-    rotated.abort();
     progress.finish();
     let all_fresh = report.all_fresh() && !report.interrupted;
     match args.output {
@@ -77,10 +78,22 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     // whoever waits for the state need not wait for monitors
     drop(lock);
     if !args.dry_run {
-        for problem in observers::tell(&site, &dir, &report).await {
-            output::warn(&format!("{problem:#}"));
+        // whoever told us to stop does not wait for monitors either
+        let stopped = async {
+            stop.wait().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            problems = observers::tell(&site, &dir, &report) => {
+                for problem in problems {
+                    output::warn(&format!("{problem:#}"));
+                }
+            }
+            () = stopped => output::warn("told to stop: not every monitor was told of this run"),
         }
     }
+    listener.abort();
+    rotated.abort();
     Ok(if all_fresh { Exit::Fresh } else { Exit::SomeFailed })
 }
 
