@@ -178,13 +178,35 @@ fn cron_runs_mtk_as_its_own_user_and_mails_nothing() {
         "a run with everything fresh said something: {mail:?}"
     );
 
-    let refused = inside("mtk").args(["run"]).output().unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(
-        said.contains("not as root") && said.contains("--as-root"),
-        "{said}"
-    );
+    for command in [
+        &["run"][..],
+        &["uids", "refresh"],
+        &["uids", "accept", "dunepro"],
+        &["state", "import", "-"],
+    ] {
+        let refused = inside("mtk").args(command).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{command:?}");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            said.contains("not as root") && said.contains("--as-root"),
+            "{command:?}: {said}"
+        );
+    }
+    // what root asks of some Vault is counted elsewhere
+    let counted = place("/run/mtk-budget");
+    fs::create_dir_all(&counted).unwrap();
+    inside("mtk")
+        .args(["token", "get", "-a", "localhost:1", "--nokerberos", "--oidc"])
+        .env("XDG_RUNTIME_DIR", "/run/mtk-budget")
+        .output()
+        .unwrap();
+    let requests = fs::read_dir(&counted).unwrap().count();
+    fs::remove_dir_all(&counted).unwrap();
+    assert!(requests > 0, "nothing was counted");
+    for entry in fs::read_dir(place("/var/lib/mtk")).unwrap() {
+        let entry = entry.unwrap();
+        assert_ne!(entry.metadata().unwrap().uid(), 0, "{}", entry.path().display());
+    }
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub(crate) const BEARER_TOKEN_FILE: &str = "BEARER_TOKEN_FILE";
 /// Where a session's own files are; a bearer token among them.
 pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
-/// The state directory, as `--state-dir`: there the budget of Vault requests lies, also for commands without a state.
+/// The state directory, as `--state-dir`. Commands without a state (`mtk token`, `mtk storer`) count their Vault requests
+/// there; they look at this variable alone and not at the option.
 pub(crate) const STATE_DIR: &str = "MTK_STATE_DIR";
 
 /// For which user `mtk storer` stores, as condor_vault_storer: somebody's who is one of the credd's `CRED_SUPER_USERS`.

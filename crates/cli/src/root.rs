@@ -5,6 +5,7 @@ use anyhow::anyhow;
 use crate::{
     Problem,
     args::{Cli, Command},
+    commands::{state::StateCommand, uids::UidsCommand},
 };
 
 /// Refuses what writes the state when root asks for it, unless told that root is meant.
@@ -23,6 +24,12 @@ pub(crate) fn refuse(cli: &Cli) -> Result<(), Problem> {
 fn writes_the_state(command: &Command) -> bool {
     matches!(
         command,
-        Command::Refresh(_) | Command::Push(_) | Command::Run(_) | Command::Onboard(_) | Command::Revoke(_)
+        Command::Refresh(_)
+            | Command::Push(_)
+            | Command::Run(_)
+            | Command::Onboard(_)
+            | Command::Revoke(_)
+            | Command::Uids(UidsCommand::Refresh(_) | UidsCommand::Accept { .. })
+            | Command::State(StateCommand::Import(_))
     )
 }

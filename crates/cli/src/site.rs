@@ -1,6 +1,6 @@
 //! From the command line to a checked site: which file, what it says, where the state is.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use condor_config::{Disk, Environment};
@@ -66,15 +66,20 @@ pub(crate) fn state_dir(cli: &Cli, site: &Site) -> PathBuf {
 
 /// Where requests to Vault are counted for a command that needs no configuration: where the services of this host count,
 /// if we may write there, else among the commands of this person. `None` if there is no such place.
+///
+/// Root may write everywhere, but a file of root's in the state of mtk's own user would stop the next run.
 pub(crate) fn budget_dir() -> Option<PathBuf> {
     use rustix::fs::{Access, access};
     let services = std::env::var_os(crate::env::STATE_DIR)
         .map_or_else(|| PathBuf::from(config::DEFAULT_STATE_DIRECTORY), PathBuf::from);
     let person = std::env::var_os(crate::env::XDG_RUNTIME_DIR).map(PathBuf::from);
-    [Some(services), person]
-        .into_iter()
-        .flatten()
-        .find(|dir| dir.is_dir() && access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok())
+    [Some(services), person].into_iter().flatten().find(|dir| {
+        let root = rustix::process::geteuid().is_root();
+        let ours = dir
+            .metadata()
+            .is_ok_and(|meta| meta.is_dir() && (!root || meta.uid() == 0));
+        ours && access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    })
 }
 
 /// Prints a value as the one JSON document of a command.
