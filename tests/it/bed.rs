@@ -1,6 +1,7 @@
 //! The bed the tests run in, and everything they may do to it. What is broken is mended when its guard is dropped.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::OnceLock,
@@ -212,6 +213,26 @@ impl TestBed {
         self.control
             .vault("POST", "/v1/auth/token/lookup", Some(body))
             .is_ok()
+    }
+
+    /// The accessors of all tokens that Vault knows now.
+    pub fn accessors(&self) -> BTreeSet<String> {
+        let listed = self.vault("LIST", "/v1/auth/token/accessors", None).unwrap();
+        serde_json::from_value(listed["data"]["keys"].clone()).unwrap()
+    }
+
+    /// What Vault says of those tokens that were not there `before`, are there now, and have `word` in it.
+    pub fn new_tokens(&self, before: &BTreeSet<String>, word: &str) -> Vec<String> {
+        self.accessors()
+            .difference(before)
+            .filter_map(|accessor| {
+                let body = json!({ "accessor": accessor });
+                self.vault("POST", "/v1/auth/token/lookup-accessor", Some(body))
+                    .ok()
+            })
+            .map(|said| said["data"].to_string())
+            .filter(|said| said.contains(word))
+            .collect()
     }
 
     /// Reads a bearer token with a Vault token, as a thief would.

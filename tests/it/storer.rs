@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::site::{Account, bulk};
 
 use crate::{
@@ -231,6 +231,7 @@ fn beside_the_real_one() {
 #[test]
 fn a_credd_that_gets_nothing_leaves_no_token() {
     let robot = Submitter::new(45);
+    let before = bed().accessors();
     let nowhere = robot.run(
         &robot.ours(),
         &["dune_production"],
@@ -243,6 +244,8 @@ fn a_credd_that_gets_nothing_leaves_no_token() {
         "{:?}",
         robot.left()
     );
+    let alive = bed().new_tokens(&before, &robot.account.name);
+    assert!(alive.is_empty(), "a login nobody has is not ended: {alive:?}");
     // and with everything new at once, handle included
     let all = robot.run(
         &robot.ours(),
@@ -252,4 +255,28 @@ fn a_credd_that_gets_nothing_leaves_no_token() {
     assert_eq!(all.code, Some(0), "{}", all.stderr);
     assert_eq!(robot.used("dune_production_a_b")["scope"], "compute.read");
     assert_eq!(robot.used("dune_production")["sub"], robot.account.name.as_str());
+
+    // a token that lives long, whoever put it there, is not copied
+    let file = |rest: &str| {
+        bed()
+            .layout()
+            .in_root(format!("/tmp/vt_u{}{rest}", robot.account.uid))
+    };
+    let long = json!({"ttl": "700h", "policies": ["root"]});
+    let long = bed().vault("POST", "/v1/auth/token/create", Some(long)).unwrap();
+    let token = long["auth"]["client_token"].as_str().unwrap();
+    std::fs::remove_file(file("")).unwrap();
+    std::fs::write(file("-dune_production"), token).unwrap();
+    let refused = robot.run(
+        &robot.ours(),
+        &["dune_production&handle=a_b&scopes=compute.read"],
+        &[],
+    );
+    let revoke = json!({ "token": token });
+    bed()
+        .vault("POST", "/v1/auth/token/revoke", Some(revoke))
+        .unwrap();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("is not copied to"), "{}", refused.stderr);
+    assert!(!file("").exists());
 }

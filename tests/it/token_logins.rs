@@ -221,6 +221,64 @@ fn nobody_is_asked_unless_that_was_wanted() {
     assert!(began.elapsed().as_secs() < 60);
 }
 
+#[test]
+fn a_login_in_a_browser_that_comes_to_nothing_is_given_back() {
+    let alice = Person::alice();
+    let gone = bed().forget("mu2e", "calibration", "alice");
+    let args = calibration("mu2e");
+    let before = bed().accessors();
+    let kept = || bed().new_tokens(&before, "auth/oidc-mu2e");
+    let refused = Waiting::begin(
+        &alice,
+        &[&args[..], &["--scopes", "storage.modify:/nova"]].concat(),
+    );
+    bed().consent(&refused.address, "alice");
+    let ran = refused.end();
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert_eq!(kept(), Vec::<String>::new());
+
+    // one whose credkey cannot be kept is good all the same
+    std::fs::write(alice.at("file"), "").unwrap();
+    let mut elsewhere = args.clone();
+    elsewhere.extend(["--configdir", "file/conf"]);
+    let waiting = Waiting::begin(&alice, &elsewhere);
+    bed().consent(&waiting.address, "alice");
+    let ran = waiting.end();
+    good(&ran);
+    assert!(
+        ran.stderr.contains("credkey-mu2e-calibration cannot be written"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(kept().len(), 1, "this one lives");
+
+    // where a bearer token would be read is known by the credkey
+    let mut address = args.clone();
+    address.extend(["--nobearertoken", "--showbearerurl", "--credkey", "alice"]);
+    let waiting = Waiting::begin(&alice, &address);
+    bed().consent(&waiting.address, "alice");
+    let ran = waiting.end();
+    good(&ran);
+    let url = format!(
+        "https://{}:8200/v1/secret/oauth/creds/mu2e/alice:calibration\n",
+        VAULT.name
+    );
+    assert_eq!(ran.stdout, url);
+    drop(gone);
+}
+
+#[test]
+fn a_place_is_named_once_that_was_looked_at_once() {
+    let alice = Person::alice();
+    let shown = ran(
+        alice.ours("mtk").args(["token", "show"]).output().unwrap(),
+        Instant::now(),
+    );
+    assert_eq!(shown.code, Some(1));
+    let place = format!("/tmp/bt_u{}", alice.uid);
+    assert_eq!(shown.stderr.matches(&place).count(), 1, "{}", shown.stderr);
+}
+
 /// An agent with two keys, of which only one is registered at the server.
 struct Agent {
     _agent: Ends,

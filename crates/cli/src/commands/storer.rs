@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use condor_config::{Config, Disk, Environment};
 use credd_client::Restriction;
-use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT};
+use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT, NodeToken};
 use jiff::{SignedDuration, Timestamp};
 use vault_client::{Bearer, SecretPath};
 
@@ -170,13 +170,32 @@ impl Storer {
         ask.bearer = true;
         ask.last_resort = false;
         ask.source = Source::File(kept.clone());
-        let mut got = self.get(&ask, request).await?;
+        let mut new = None;
+        let done = self.serve_with(&mut ask, request, &kept, week, &mut new).await;
+        if let (Err(_), Some(token)) = (&done, &new) {
+            ask.give_back(token).await;
+        }
+        done
+    }
+
+    /// `new` is a login of which nothing is stored yet.
+    async fn serve_with(
+        &mut self,
+        ask: &mut Ask,
+        request: &Request,
+        kept: &Path,
+        week: SignedDuration,
+        new: &mut Option<LongToken>,
+    ) -> anyhow::Result<()> {
+        let service = &request.service;
+        let mut got = self.get(ask, request).await?;
+        *new = got.login();
         // a credd may want to see the bearer token
         let bearer = self.keep_bearer(&got, service)?;
-        let store = Store::open(&self.condor, self.login.as_deref(), &ask, bearer).await?;
+        let store = Store::open(&self.condor, self.login.as_deref(), ask, bearer).await?;
         if got.token.is_none() && !self.is_stored(&store, request).await? {
             ensure!(
-                !kept.exists() || rustix::fs::access(&kept, rustix::fs::Access::WRITE_OK).is_ok(),
+                !kept.exists() || rustix::fs::access(kept, rustix::fs::Access::WRITE_OK).is_ok(),
                 "No {service} credentials stored and {} is readonly",
                 kept.display()
             );
@@ -185,23 +204,29 @@ impl Storer {
                 kept.display()
             ));
             ask.source = Source::None;
-            got = self.get(&ask, request).await?;
+            got = self.get(ask, request).await?;
+            *new = got.login();
             self.keep_bearer(&got, service)?;
         }
         let path = got.path.as_ref().context("nobody says which secret it is")?;
-        let less = request.less(&ask);
+        let less = request.less(ask);
         match &got.token {
             Some(Held::Long(token, life)) => {
-                self.store(&store, request, &ask, &less, token, path).await?;
+                if self.showing {
+                    output::say(&format!("Storing condor credentials for {service}"));
+                }
+                store.put(service, token, &ask.url(path)).await?;
+                *new = None;
+                self.store_handle(&store, request, &less, token, path).await?;
                 let bearer = match &request.handle {
                     Some(_) => Some(less.read(token, path).await?),
                     None => None,
                 };
                 self.keep_reduced(bearer, request)?;
-                self.keep_short(&ask, &kept, (token, *life), week).await
+                self.keep_short(ask, kept, (token, *life), week).await
             }
             Some(Held::Node(_)) => bail!("Vault gave no token that lives long enough to be stored"),
-            None => self.add_handle(&store, &less, &kept, path, request).await,
+            None => self.add_handle(&store, &less, kept, path, request).await,
         }
     }
 
@@ -259,20 +284,15 @@ impl Storer {
         }
     }
 
-    async fn store(
+    async fn store_handle(
         &self,
         store: &Store,
         request: &Request,
-        ask: &Ask,
         less: &Ask,
         token: &LongToken,
         path: &SecretPath,
     ) -> anyhow::Result<()> {
         let service = &request.service;
-        if self.showing {
-            output::say(&format!("Storing condor credentials for {service}"));
-        }
-        store.put(service, token, &ask.url(path)).await?;
         let Some(handle) = &request.handle else {
             return Ok(());
         };
@@ -300,8 +320,12 @@ impl Storer {
         let (service, restriction) = (&request.service, &request.restriction);
         self.say(&format!("Weakening token for {service}_{handle}"));
         let token = LongToken::new(discovery::read(kept)?)?;
+        // nobody has said how long what lies there lives, and a token of a long life is in no second file
+        let life = Lifetime::new(Timestamp::now(), less.vault.lookup_self(&token).await?.ttl);
+        let short = NodeToken::new(token.expose().to_owned(), life)
+            .with_context(|| format!("{} is not copied to {}", kept.display(), self.vault.display()))?;
         let bearer = less.read(&token, path).await?;
-        discovery::copy(kept, &self.vault)?;
+        discovery::write_vault(&self.vault, &short)?;
         self.keep_reduced(Some(bearer), request)?;
         self.say(&format!("Checking if {service}_{handle} credentials exist"));
         if !store.has(service, Some(handle), restriction).await? {

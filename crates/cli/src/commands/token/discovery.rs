@@ -61,8 +61,12 @@ pub(super) fn other_vault_token_files() -> std::io::Result<Vec<PathBuf>> {
         let entry = entry?;
         let name = entry.file_name();
         let rest = name.to_str().and_then(|name| name.strip_prefix(&stem));
-        let meta = entry.metadata()?;
-        if rest.is_some_and(|rest| rest.starts_with(['-', '.'])) && meta.is_file() && meta.uid() == uid() {
+        if !rest.is_some_and(|rest| rest.starts_with(['-', '.'])) {
+            continue;
+        }
+        // somebody else may have removed it just now
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_file() && meta.uid() == uid() {
             found.push(entry.path());
         }
     }
@@ -86,7 +90,10 @@ pub(crate) fn bearer_file() -> PathBuf {
 
 /// Where WLCG bearer token discovery looks for a file, in its order.
 pub(crate) fn bearer_files() -> Vec<PathBuf> {
-    vec![bearer_file(), PathBuf::from(format!("/tmp/bt_u{}", uid()))]
+    let mut files = vec![bearer_file(), PathBuf::from(format!("/tmp/bt_u{}", uid()))];
+    // without a folder of the session they are the same
+    files.dedup();
+    files
 }
 
 /// The bearer token a WLCG tool would use here: the environment's, else that of the files in their order.
@@ -190,11 +197,6 @@ fn write_line(to: &mut impl Write, text: &str) -> std::io::Result<()> {
     to.write_all(text.as_bytes())?;
     to.write_all(b"\n")?;
     to.flush()
-}
-
-/// What lies in one file of tokens into another.
-pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    place(to, &read(from)?)
 }
 
 fn place(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -84,6 +84,16 @@ pub(crate) struct Got {
     pub(crate) path: Option<SecretPath>,
 }
 
+impl Got {
+    /// The new token, if it is one that credds may have.
+    pub(crate) fn login(&self) -> Option<LongToken> {
+        match &self.token {
+            Some(Held::Long(token, _)) => Some(token.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// Why each way came to nothing, in the order they were tried.
 #[derive(Debug, Default)]
 pub(crate) struct Tried(Vec<(&'static str, anyhow::Error)>);
@@ -302,12 +312,17 @@ impl Ask {
             })
         };
         let got = proven.await;
-        if got.is_err()
-            && let Err(error) = self.vault.revoke_self(&login.token).await
-        {
-            tracing::warn!(%error, "a login that came to nothing was not given back");
+        if got.is_err() {
+            self.give_back(&login.token).await;
         }
         got
+    }
+
+    /// Ends a login that came to nothing, with all that was made of it.
+    pub(crate) async fn give_back(&self, token: &LongToken) {
+        if let Err(error) = self.vault.revoke_self(token).await {
+            tracing::warn!(%error, "a login that came to nothing was not given back");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use credential::NODE_TOKEN_LIMIT;
 use jiff::SignedDuration;
-use vault_client::Mode;
+use vault_client::{Mode, OidcLogin};
 
 use super::{Ask, Got, Held};
 use crate::output;
@@ -25,13 +25,21 @@ impl Ask {
         }
         output::say("Waiting for response in web browser");
         let login = self.vault.oidc_wait(&mut flow, self.patience).await?;
+        let got = self.of_browser(&login).await;
+        if got.is_err() {
+            self.give_back(&login.token).await;
+        }
+        got
+    }
+
+    async fn of_browser(&self, login: &OidcLogin) -> anyhow::Result<Got> {
         if !self.bearer {
             // as htgettoken: nothing is stored, a Vault token is all
-            let token = Some(self.child(&login.token, login.lifetime).await?);
+            let path = self.credkey.as_deref().map(|credkey| self.path(credkey));
             return Ok(Got {
-                token,
+                path: path.transpose()?,
+                token: Some(self.child(&login.token, login.lifetime).await?),
                 bearer: None,
-                path: None,
             });
         }
         let person = login.person.as_str();
@@ -39,9 +47,12 @@ impl Ask {
         let path = self.path(self.credkey.as_deref().unwrap_or(person))?;
         let long = self.ttl.as_secs() > NODE_TOKEN_LIMIT;
         let week = if long { WEEK } else { self.ttl };
-        let child = self.vault.store_refresh_token(&login, &path, week).await?;
-        if self.credkey.is_none() {
-            self.keep_credkey(person)?;
+        let child = self.vault.store_refresh_token(login, &path, week).await?;
+        if self.credkey.is_none()
+            && let Err(error) = self.keep_credkey(person)
+        {
+            // the token is good; next time the credkey must be said
+            output::warn(&format!("{error:#}"));
         }
         let token = if long {
             self.child(&login.token, login.lifetime).await?
