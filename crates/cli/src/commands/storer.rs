@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use condor_config::{Config, Disk, Environment};
 use credd_client::Restriction;
-use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT, NodeToken};
+use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT, NodeToken, VaultToken as _};
 use jiff::{SignedDuration, Timestamp};
 use vault_client::{Bearer, SecretPath};
 
