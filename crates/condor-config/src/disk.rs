@@ -46,9 +46,10 @@ impl Environment {
 
 impl Source for Disk {
     fn file(&self, path: &Path) -> io::Result<String> {
-        // a pipe must not keep us waiting
-        let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-        let file = File::options().read(true).custom_flags(nonblock).open(path)?;
+        // a pipe must not keep us waiting, nor a terminal become ours
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
         let meta = file.metadata()?;
         // /dev/null is a way to say: none
         if !meta.is_file() && path != Path::new("/dev/null") {

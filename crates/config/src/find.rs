@@ -1,13 +1,15 @@
 //! Where the file is, and reading it.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use crate::{Error, HtCondor};
+use crate::{
+    Error, HtCondor,
+    disk::{self, Failed},
+};
 
 /// Where the file is looked for, in this order: ours first, then the Go service's own places.
 pub const DIRECTORIES: [&str; 4] = ["/etc/mtk", "/etc/managed-tokens", "$HOME/.managed-tokens", "."];
@@ -159,8 +161,8 @@ fn drop_ins(directory: &Path) -> Result<Vec<PathBuf>, Error> {
         let hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        // what editors and package managers leave beside a file ends otherwise
-        if ["json", "yaml", "yml"].contains(&ending) && !hidden && path.is_file() {
+        // what editors and package managers leave beside a file ends otherwise; a link to nothing is taken, to fail when read
+        if ["json", "yaml", "yml"].contains(&ending) && !hidden && !path.is_dir() {
             files.push(path);
         }
         if files.len() > MAX_DROP_INS {
@@ -189,24 +191,18 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<(String, bool), Error> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    if !about.is_file() {
-        return Err(Error::NotAFile {
+    let (bytes, about) = disk::read(path, limit).map_err(|error| match error {
+        Failed::Io(source) => failed(source),
+        Failed::NotAFile => Error::NotAFile {
             path: path.to_owned(),
-        });
-    }
-    let mut text = String::new();
-    let read = file
-        .take(limit.saturating_add(1))
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    if read as u64 > limit {
-        return Err(Error::TooLarge {
+        },
+        Failed::TooLong(_) => Error::TooLarge {
             path: path.to_owned(),
             limit: MAX_SIZE,
-        });
-    }
+        },
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|e| failed(io::Error::new(io::ErrorKind::InvalidData, e.utf8_error())))?;
     Ok((text, about.mode() & 0o002 != 0))
 }
 
@@ -269,6 +265,17 @@ mod tests {
             sources(&place.join("sub.yml")),
             Err(Error::NotFound { .. })
         ));
+    }
+
+    #[test]
+    fn a_drop_in_that_is_a_link_to_nothing_is_not_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join(DROP_INS);
+        fs::create_dir(&place).unwrap();
+        std::os::unix::fs::symlink("/nowhere/x.yml", place.join("10.yml")).unwrap();
+        let files = sources(dir.path()).unwrap();
+        assert_eq!(files, [place.join("10.yml")]);
+        assert!(matches!(read(&files[0], 99), Err(Error::Read { .. })));
     }
 
     #[test]

@@ -33,6 +33,7 @@
 mod check;
 mod condor;
 mod copier;
+mod disk;
 mod duration;
 mod files;
 mod find;

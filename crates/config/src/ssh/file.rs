@@ -1,12 +1,12 @@
 //! `ssh_config(5)`: lines, `Host` and `Match` blocks, `Include`.
 
 use std::{
-    fs,
-    io::Read,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::options::{SshOptions, Target};
+use crate::disk::{self, Failed};
 
 /// Deeper than ssh itself goes.
 const MAX_DEPTH: usize = 16;
@@ -80,17 +80,19 @@ impl ConfigFiles {
             self.troubles.push(message);
             return None;
         }
-        let mut bytes = Vec::new();
-        let read = fs::File::open(file).and_then(|f| f.take(MAX_FILE).read_to_end(&mut bytes));
-        match read {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        // a way to say: none
+        if file == Path::new("/dev/null") {
+            return None;
+        }
+        let bytes = match disk::read(file, MAX_FILE) {
+            Ok((bytes, _)) => bytes,
+            Err(Failed::Io(error)) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 let message = format!("{} cannot be read ({error})", file.display());
                 self.troubles.push(message);
                 return None;
             }
-            Ok(_) => {}
-        }
+        };
         let text = String::from_utf8_lossy(&bytes);
         let name = file.display().to_string();
         Some(read_lines(&text, &name, &mut |patterns| {

@@ -187,3 +187,22 @@ fn any_text_is_read_without_panic() {
         let _ = with_file(text, "", TARGET).address("x");
     }
 }
+
+/// Each of these is said rather than waited for or cut.
+#[test]
+fn what_is_no_file_or_too_long_is_said() {
+    let home = tempfile::tempdir().unwrap();
+    let ssh = home.path().join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    let (pipe, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, ssh.join("pipe"), pipe, mode, 0).unwrap();
+    std::fs::write(ssh.join("long"), "# a comment\n".repeat(100_000)).unwrap();
+    std::fs::write(ssh.join("config"), "Include pipe long /dev/null\nPort 2200\n").unwrap();
+    let mut out = read("");
+    ConfigFiles::read(Some(home.path()), None).apply(&mut out, TARGET);
+    let graves = graves(&out);
+    assert_eq!(graves.len(), 2, "{graves:?}");
+    assert!(graves[0].contains("not a file"), "{graves:?}");
+    assert!(graves[1].contains("longer than 1048576"), "{graves:?}");
+    assert_eq!(out.port, Some(2200));
+}
