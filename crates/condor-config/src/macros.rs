@@ -1,6 +1,6 @@
 //! The table of settings, and what a client may assume of those that nobody set.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use crate::{Place, Unevaluated, expand};
 
@@ -37,19 +37,28 @@ pub struct Setting {
     pub place: Place,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Macro {
     pub(crate) raw: String,
     pub(crate) place: Place,
 }
 
 /// All settings by name in small letters.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Macros {
     set: BTreeMap<String, Macro>,
     bytes: usize,
     /// Variables of the environment that `$ENV()` may ask for.
     pub(crate) variables: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Macros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Macros")
+            .field("set", &self.set.len())
+            .field("variables", &self.variables.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Macros {

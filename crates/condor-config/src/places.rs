@@ -1,6 +1,9 @@
 //! Where the configuration lies, and the order of it all.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use regex::Regex;
 
@@ -13,7 +16,7 @@ pub const GLOBAL: [&str; 2] = ["/etc/condor/condor_config", "/usr/local/etc/cond
 const ONLY_ENVIRONMENT: &str = "ONLY_ENV";
 
 /// What is known of the process and its host. Whoever owns the process fills it in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// Variables of the process, in their order: of two that differ in case alone the later counts, as with HTCondor.
     pub variables: Vec<(String, String)>,
@@ -27,6 +30,20 @@ pub struct Environment {
     pub root: bool,
     /// The version of HTCondor as which `if version` is judged; all zero for [`Environment::VERSION`].
     pub version: [u32; 3],
+}
+
+/// Variables hold passwords: how many there are is all that is shown.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("variables", &self.variables.len())
+            .field("condor_home", &self.condor_home)
+            .field("host", &self.host)
+            .field("user", &self.user)
+            .field("root", &self.root)
+            .field("version", &self.version)
+            .finish()
+    }
 }
 
 impl Environment {

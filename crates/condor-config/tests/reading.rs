@@ -271,3 +271,21 @@ fn a_list_of_files_that_is_a_command_is_named() {
         ["/etc/condor/condor_config:1: LOCAL_CONFIG_FILE is a command: no command is run"]
     );
 }
+
+/// The environment of a process holds passwords, and so may settings.
+#[test]
+fn debug_shows_how_many_and_not_what() {
+    let secret = "correct-horse";
+    let environment = Environment {
+        variables: vec![
+            ("_condor_PW".into(), secret.into()),
+            ("PASS".into(), secret.into()),
+        ],
+        ..Environment::default()
+    };
+    let config = read(&environment, &files(&[]));
+    assert_eq!(value(&config, "PW"), secret);
+    let shown = format!("{environment:?} {config:?}");
+    assert!(!shown.contains(secret), "{shown}");
+    assert!(shown.contains("variables: 2"), "{shown}");
+}
