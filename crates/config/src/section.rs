@@ -45,14 +45,6 @@ impl<'t> Section<'t> {
         }
     }
 
-    pub(crate) fn empty() -> Self {
-        Self {
-            path: String::new(),
-            at: Position::default(),
-            entries: &[],
-        }
-    }
-
     pub(crate) fn at(&self) -> Position {
         self.at
     }
@@ -80,35 +72,38 @@ impl<'t> Section<'t> {
     /// The map below a key; anything else there is an error and reads as empty.
     pub(crate) fn child(&self, key: &str, report: &mut Reporter) -> Section<'t> {
         match self.get(key) {
-            Some(entry) => self.below(entry, report).unwrap_or_else(Section::empty),
-            None => Section::empty(),
+            Some(entry) => self.below(entry, report),
+            None => None,
+        }
+        .unwrap_or_else(|| self.nothing(key))
+    }
+
+    /// What stands below a key that is not there: nothing, but by its name.
+    fn nothing(&self, key: &str) -> Section<'t> {
+        Section {
+            path: self.path_of(key),
+            at: Position::default(),
+            entries: &[],
         }
     }
 
     /// The map that is an entry's value. An entry without a value is an empty map.
     pub(crate) fn below(&self, entry: &'t Entry, report: &mut Reporter) -> Option<Section<'t>> {
-        let path = self.path_of(&entry.key);
-        match &entry.node.value {
-            Value::Map(entries) => Some(Section {
-                path,
-                at: entry.at,
-                entries,
-            }),
-            Value::Null => Some(Section {
-                path,
-                at: entry.at,
-                entries: &[],
-            }),
-            other => {
-                report.error(
-                    entry.node.at,
-                    &path,
-                    format!("a map is wanted here, not {}", other.kind()),
-                    "",
-                );
-                None
-            }
-        }
+        let said = |why| report.error(entry.node.at, &self.path_of(&entry.key), why, "");
+        self.map(entry).map_err(said).ok()
+    }
+
+    fn map(&self, entry: &'t Entry) -> Result<Section<'t>, String> {
+        let entries: &[Entry] = match &entry.node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            other => return Err(format!("a map is wanted here, not {}", other.kind())),
+        };
+        Ok(Section {
+            path: self.path_of(&entry.key),
+            at: entry.at,
+            entries,
+        })
     }
 
     /// Says which keys are unknown or written twice, and which are accepted without having a function yet.

@@ -475,3 +475,22 @@ fn another_owner_of_the_files_is_an_error_and_the_account_is_not() {
         assert_eq!(loaded.site.services[0].file_mode, 0o400, "{owner}");
     }
 }
+
+#[test]
+fn what_nobody_wrote_is_shown_by_its_whole_name() {
+    let loaded = load("experiments: {}");
+    let of = |key: &str| {
+        loaded
+            .site
+            .values
+            .iter()
+            .find(|v| v.key == key)
+            .map(|v| v.value.as_str())
+    };
+    assert_eq!(of("mtk.limits.perNode"), Some("4"));
+    assert_eq!(of("mtk.vault.quota.requests"), Some("360"));
+    assert_eq!(of("mtk.uids.order"), Some("ferry go nss"));
+    assert_eq!(of("mtk.metrics.timeout"), Some("5s"));
+    assert_eq!(of("timeouts.pushTimeout"), Some("30s"));
+    assert_eq!(of("timeout"), None);
+}

@@ -111,7 +111,7 @@ impl<'t> Plan<'_, 't> {
         let limit = Duration::from_secs(credential::NODE_TOKEN_LIMIT.unsigned_abs());
         let node = mtk.child("node", self.report);
         let at = node.get("tokenLifetime").map_or(node.at(), |e| e.node.at);
-        let path = "mtk.node.tokenLifetime";
+        let path = node.path_of("tokenLifetime");
         let mut life = self.span(&node, "tokenLifetime", DAY * 7);
         if life > limit {
             let message = format!(
@@ -119,7 +119,7 @@ impl<'t> Plan<'_, 't> {
                 duration::show(limit)
             );
             self.report
-                .error(at, path, message, "until this is right 7d holds");
+                .error(at, &path, message, "until this is right 7d holds");
             life = DAY * 7;
         }
         if minimum >= life {
@@ -128,7 +128,7 @@ impl<'t> Plan<'_, 't> {
                 duration::show(life),
                 duration::show(minimum)
             );
-            self.report.error(at, path, message, "lower minTokenLifetime");
+            self.report.error(at, &path, message, "lower minTokenLifetime");
         }
         life
     }
@@ -144,7 +144,7 @@ impl<'t> Plan<'_, 't> {
             match self.value(&section, key, read) {
                 Some(n) => usize::try_from(n).unwrap_or(usize::MAX).min(10_000),
                 None => {
-                    self.keep(format!("mtk.limits.{key}"), default.to_string(), Origin::Default);
+                    self.keep(section.path_of(key), default.to_string(), Origin::Default);
                     default
                 }
             }
@@ -158,7 +158,7 @@ impl<'t> Plan<'_, 't> {
         if limits.per_node >= 10 {
             self.report.warn(
                 section.get("perNode").map_or(section.at(), |e| e.node.at),
-                "mtk.limits.perNode",
+                &section.path_of("perNode"),
                 "sshd begins to drop connections at 10 that are not yet authenticated (MaxStartups 10:30:100)",
                 "stay below, unless the nodes allow more",
             );
@@ -202,11 +202,7 @@ impl<'t> Plan<'_, 't> {
             match self.value(&section, key, read) {
                 Some(n) => n,
                 None => {
-                    self.keep(
-                        format!("mtk.vault.quota.{key}"),
-                        default.to_string(),
-                        Origin::Default,
-                    );
+                    self.keep(section.path_of(key), default.to_string(), Origin::Default);
                     default
                 }
             }

@@ -21,7 +21,7 @@ impl<'t> Plan<'_, 't> {
         let default = vec![UidSource::Ferry, UidSource::Go, UidSource::Nss];
         let section = mtk.child("uids", self.report);
         let Some(entry) = section.get("order") else {
-            self.keep("mtk.uids.order".into(), "ferry go nss", Origin::Default);
+            self.keep(section.path_of("order"), "ferry go nss", Origin::Default);
             return default;
         };
         let path = section.path_of(&entry.key);
