@@ -8,6 +8,7 @@ mod reach;
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub(crate) use condor::CONDOR_ADVICE;
 pub(crate) use reach::{global_known_hosts, user_known_hosts};
 
 use crate::{

@@ -78,6 +78,31 @@ impl<'t> Section<'t> {
         .unwrap_or_else(|| self.nothing(key))
     }
 
+    /// The map below a key of a role or experiment, its keys judged. Anything else there stops the service: without what is
+    /// meant by it the service would run in another way than its file says.
+    pub(crate) fn wanted(
+        &self,
+        key: &str,
+        known: &'static [Key],
+        advice: &str,
+        report: &mut Reporter,
+        later: &mut Vec<AcceptedKey>,
+    ) -> Section<'t> {
+        let Some(entry) = self.get(key) else {
+            return self.nothing(key);
+        };
+        match self.map(entry) {
+            Ok(section) => {
+                section.check_keys(known, Unknown::Refuse, report, later);
+                section
+            }
+            Err(why) => {
+                report.refuse(entry.node.at, &self.path_of(&entry.key), why, advice);
+                self.nothing(key)
+            }
+        }
+    }
+
     /// What stands below a key that is not there: nothing, but by its name.
     fn nothing(&self, key: &str) -> Section<'t> {
         Section {
@@ -130,6 +155,8 @@ impl<'t> Section<'t> {
             }
             seen.insert(entry.key.to_lowercase(), entry.at);
             match keys::find(known, &entry.key) {
+                // in a role or experiment that is for whoever reads the section, see `wanted`
+                Some(key) if unknown == Unknown::Refuse && matches!(key.fate, Fate::Section(_)) => {}
                 Some(key) => self.follow(entry, key.fate, report, later),
                 None => {
                     let (message, advice) = self.unknown(&entry.key, known);

@@ -97,6 +97,9 @@ fn what_cannot_be_honoured_stops_the_service() {
         ("{methods: []}", "no method"),
         ("{method: [SSL]}", "unknown key"),
         ("{key: /k}", "without its certificate"),
+        ("{key: /k, certificate: ''}", "without its certificate"),
+        ("FS", "condor: a map is wanted here, not text"),
+        ("[FS]", "condor: a map is wanted here, not a list"),
         ("{superUser: super@x}", "domain"),
         (
             "{superUserPrincipal: s/m/h@R, superUserKeytab: /k}",
@@ -139,5 +142,76 @@ fn a_vault_that_credds_do_not_trust_is_a_warning() {
     assert_eq!(
         (warned("v.example.org:8200"), warned("w.example.org:8200")),
         (0, 1)
+    );
+}
+
+/// A key of another place does not fit, and each reason is given once.
+#[test]
+fn a_certificate_and_its_key_are_of_one_place() {
+    let env = Env {
+        htcondor: HtCondor {
+            certificate: said("/condor/crt"),
+            key: said("/condor/key"),
+            ..HtCondor::default()
+        },
+        ..Env::default()
+    };
+    let loaded = parse(
+        "mtk: {condor: {certificate: /all/crt, key: /all/key}}\nexperiments:\n  dune:\n    roles:\n      \
+         a: {account: x, condor: {certificate: /a/both}}\n      b: {account: y}\n      \
+         c: {account: z, condor: {key: /c/key}}\n      d: {account: w, condor: {certificate: [1]}}\n",
+        &env,
+    );
+    let a = access(&loaded, "a");
+    assert_eq!((a.certificate, a.key), (Some("/a/both".into()), None));
+    let b = access(&loaded, "b");
+    let all = (Some("/all/crt".into()), Some("/all/key".into()));
+    assert_eq!((b.certificate, b.key), all);
+    let broken = |index: usize| loaded.site.broken[index].reason.as_str();
+    assert!(broken(0).contains("without its certificate"), "{}", broken(0));
+    assert_eq!(broken(1).matches("text is wanted").count(), 1, "{}", broken(1));
+}
+
+#[test]
+fn an_experiment_whose_condor_is_no_map_runs_with_nothing_else() {
+    let loaded = parse(
+        "experiments: {dune: {condor: FS, roles: {a: {account: x}}}, nova: {roles: {b: {account: y}}}}\n",
+        &Env::default(),
+    );
+    assert_eq!(loaded.site.services.len(), 1);
+    let told: Vec<_> = loaded
+        .findings
+        .iter()
+        .filter(|f| f.message.contains("a map is wanted"))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].advice, "write condor: {methods: [...]}");
+}
+
+#[test]
+fn methods_of_htcondor_that_are_not_taken_are_named_once() {
+    let env = Env {
+        htcondor: HtCondor {
+            methods: said("FS, IDTOKENS, TOKEN, PASSWORD"),
+            ..HtCondor::default()
+        },
+        ..Env::default()
+    };
+    let loaded = parse(
+        "experiments: {dune: {roles: {a: {account: x}, b: {account: x}}}}\n",
+        &env,
+    );
+    assert_eq!(access(&loaded, "a").methods, [Method::Token]);
+    let told: Vec<_> = loaded
+        .findings
+        .iter()
+        .filter(|f| f.key == "mtk.condor.methods")
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].severity, Severity::Note);
+    assert!(
+        told[0].message.contains("names FS, PASSWORD,"),
+        "{}",
+        told[0].message
     );
 }

@@ -6,7 +6,7 @@ use super::Plan;
 use crate::{
     Broken, Service, ServiceId, Site, keys,
     owners::{self, Claimant},
-    role::{RoleReader, Shared},
+    role::{CONDOR_ADVICE, RoleReader, Shared},
     section::{self, Section, Unknown},
 };
 
@@ -40,8 +40,13 @@ impl<'t> Plan<'_, 't> {
             experiment.check_keys(keys::EXPERIMENT, Unknown::Refuse, self.report, &mut self.later);
             let name = entry.key.as_str();
             let issuer = self.issuer(&experiment, name);
-            let condor = experiment.child("condor", self.report);
-            condor.check_keys(keys::CONDOR, Unknown::Refuse, self.report, &mut self.later);
+            let condor = experiment.wanted(
+                "condor",
+                keys::CONDOR,
+                CONDOR_ADVICE,
+                self.report,
+                &mut self.later,
+            );
             let reasons = self.report.take_refusals();
             let roles = experiment.child("roles", self.report);
             if roles.entries().is_empty() {

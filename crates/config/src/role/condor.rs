@@ -8,18 +8,22 @@ use credential::Principal;
 use super::RoleReader;
 use crate::{
     AcceptedKey, CondorAccess, Method, Origin, Said, SuperUser, keys,
-    section::{self, Section, Unknown},
+    section::{self, Section},
     ssh,
-    tree::Value,
+    tree::{Position, Value},
 };
 
 /// Where HTCondor keeps tokens of the host, which root alone can read.
 const TOKENS: &str = "/etc/condor/tokens.d";
 
+/// What to do about a section that is none.
+pub(crate) const CONDOR_ADVICE: &str = "write condor: {methods: [...]}";
+
 impl<'t> RoleReader<'_, 't> {
     pub(super) fn condor(&mut self, experiment: &Section<'t>, later: &mut Vec<AcceptedKey>) -> CondorAccess {
-        let own = self.role.child("condor", self.report);
-        own.check_keys(keys::CONDOR, Unknown::Refuse, self.report, later);
+        let own = self
+            .role
+            .wanted("condor", keys::CONDOR, CONDOR_ADVICE, self.report, later);
         let sections = [own, experiment.clone(), self.shared.condor.clone()];
         let htcondor = &self.shared.env.htcondor;
         let methods = self.methods(&sections);
@@ -27,23 +31,7 @@ impl<'t> RoleReader<'_, 't> {
         let methods = methods.unwrap_or_else(|| Method::DEFAULT.to_vec());
         let ca_file = self.condor_path(&sections, "caFile", htcondor.ca_file.as_ref());
         let ca_dir = self.condor_path(&sections, "caDir", htcondor.ca_dir.as_ref());
-        let certificate = self.condor_path(&sections, "certificate", None);
-        let key = self.condor_path(&sections, "key", None);
-        if key.is_some() && certificate.is_none() {
-            self.missing(
-                "condor.certificate",
-                "there is a key without its certificate",
-                "name the certificate",
-            );
-        }
-        // those of HTCondor's configuration belong together
-        let (certificate, key) = match certificate {
-            Some(certificate) => (Some(certificate), key),
-            None => (
-                self.condor_path(&sections, "certificate", htcondor.certificate.as_ref()),
-                self.condor_path(&sections, "key", htcondor.key.as_ref()),
-            ),
-        };
+        let (certificate, key) = self.certificate(&sections);
         let token_directory =
             self.condor_path(&sections, "tokenDirectory", htcondor.token_directory.as_ref());
         let token_directories = match token_directory {
@@ -74,6 +62,38 @@ impl<'t> RoleReader<'_, 't> {
             bearer_files,
             super_user: self.super_user(&sections),
         }
+    }
+
+    /// A certificate and its key belong together: both are from the first place that names either.
+    fn certificate(&mut self, sections: &[Section<'t>]) -> (Option<PathBuf>, Option<PathBuf>) {
+        let names = |section: &&Section<'t>| {
+            ["certificate", "key"]
+                .iter()
+                .any(|key| section.get(key).is_some())
+        };
+        let Some(section) = sections.iter().find(names) else {
+            let htcondor = &self.shared.env.htcondor;
+            return (
+                self.condor_path(&[], "certificate", htcondor.certificate.as_ref()),
+                self.condor_path(&[], "key", htcondor.key.as_ref()),
+            );
+        };
+        let alone = std::slice::from_ref(section);
+        let certificate = self.condor_path(alone, "certificate", None);
+        let key = self.condor_path(alone, "key", None);
+        let empty = |value: &Value| section::text(value).is_ok_and(|text| text.trim().is_empty());
+        let unnamed = section
+            .get("certificate")
+            .is_none_or(|entry| empty(&entry.node.value));
+        if key.is_some() && unnamed {
+            self.report.refuse(
+                section.at(),
+                &section.path_of("key"),
+                "there is a key without its certificate",
+                "name the certificate beside it",
+            );
+        }
+        (certificate, key)
     }
 
     /// A credd by the rules of this host's own HTCondor would refuse what names another Vault server.
@@ -174,12 +194,28 @@ impl<'t> RoleReader<'_, 't> {
             return None;
         };
         // what proves nothing about the daemon is for those who name it to mtk
-        let methods: Vec<Method> = said
+        let (mut methods, mut dropped) = (Vec::new(), Vec::new());
+        for word in said
             .value
             .split([',', ' ', '\t', '\n'])
-            .filter_map(Method::from_name)
-            .filter(|method| Method::DEFAULT.contains(method))
-            .collect();
+            .filter(|word| !word.is_empty())
+        {
+            match Method::from_name(word) {
+                Some(method) if methods.contains(&method) => {}
+                Some(method) if Method::DEFAULT.contains(&method) => methods.push(method),
+                _ => dropped.push(word),
+            }
+        }
+        if !dropped.is_empty() {
+            let message = format!(
+                "SEC_CLIENT_AUTHENTICATION_METHODS ({}) names {}, which mtk does not take from there",
+                said.place,
+                dropped.join(", ")
+            );
+            let advice = "write mtk.condor.methods to offer them";
+            self.report
+                .note(Position::default(), "mtk.condor.methods", message, advice);
+        }
         if methods.is_empty() {
             self.keep("condor.methods", names(&Method::DEFAULT), Origin::Default);
             return None;
