@@ -103,6 +103,11 @@ fn distance(a: &str, b: &str) -> usize {
     last.last().copied().unwrap_or(0)
 }
 
+/// The Vault server that options of htgettoken name.
+pub(crate) fn vault_server(options: &str) -> Option<String> {
+    flag(&split(options).ok()?, 'a', "vaultserver")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -494,3 +494,50 @@ fn what_nobody_wrote_is_shown_by_its_whole_name() {
     assert_eq!(of("timeouts.pushTimeout"), Some("30s"));
     assert_eq!(of("timeout"), None);
 }
+
+#[test]
+fn ferrys_robot_says_what_is_wrong_with_it() {
+    let whole = "serviceExperiment: fermilab, serviceKeytabPath: /k";
+    let told = |keys: &str| -> String {
+        let loaded = load(&format!(
+            "ferry: {{host: f.example.org, {keys}}}\nexperiments: {{}}"
+        ));
+        let all = loaded.findings.iter().filter(|f| f.key.starts_with("ferry"));
+        all.map(|f| format!("{} {}: {}; ", f.severity, f.key, f.advice))
+            .collect()
+    };
+    assert_eq!(
+        told(&format!("{whole}, serviceKerberosPrincipal: nobody")),
+        "error ferry.serviceKerberosPrincipal: write name/part@REALM; "
+    );
+    assert_eq!(
+        told("serviceExperiment: 'a b/c', serviceKeytabPath: /k, serviceKerberosPrincipal: f/m@R"),
+        "error ferry.serviceExperiment: look at serviceRole, too; "
+    );
+    assert_eq!(told("hostCert: /c"), "warning ferry: name both, or neither; ");
+    assert!(told(whole).starts_with("warning ferry: give hostCert"));
+}
+
+#[test]
+fn ferrys_robot_finds_vault_as_a_role_does() {
+    let text = "ferry: {host: f, serviceExperiment: x, serviceKeytabPath: /k, serviceKerberosPrincipal: f/m@R}\nexperiments: {}";
+    let server = |env: &Env, text: &str| {
+        let loaded = config::parse(Path::new("site.yml"), text, env).unwrap();
+        let told = loaded.findings.iter().any(|f| f.key == "ferry.vaultServer");
+        match loaded.site.ferry.unwrap().login {
+            Some(config::FerryLogin::Robot { vault_server, .. }) => (vault_server, told),
+            _ => (String::new(), told),
+        }
+    };
+    let mut env = Env::default();
+    assert_eq!(server(&env, text), (String::new(), true));
+    env.htcondor.gettoken_opts = Some(config::Said {
+        value: "-a condor.example.org".into(),
+        place: "x".into(),
+    });
+    assert_eq!(server(&env, text).0, "condor.example.org");
+    let top = format!("vaultServer: top.example.org\n{text}");
+    assert_eq!(server(&env, &top).0, "top.example.org");
+    env.gettoken_opts = Some("-a env.example.org".into());
+    assert_eq!(server(&env, &top).0, "env.example.org");
+}

@@ -9,6 +9,7 @@ use crate::{
     Ferry, FerryLogin, Origin, UidSource,
     section::{self, Section},
     tree::Value,
+    words,
 };
 
 /// The Go service's own default.
@@ -88,18 +89,7 @@ impl<'t> Plan<'_, 't> {
         };
         let port = self.value(&section, "port", read).unwrap_or(FERRY_PORT);
         let ca_path = self.path(&section, "caPath");
-        let certificate = self.path(&section, "hostCert");
-        let key = self.path(&section, "hostKey");
-        let robot = self.ferry_robot(&section);
-        let login = match (certificate, key) {
-            (Some(certificate), Some(key)) => Some(FerryLogin::Certificate { certificate, key }),
-            _ => robot,
-        };
-        if login.is_none() {
-            let why = "FERRY is named, but not who asks it";
-            let advice = "give hostCert and hostKey, or serviceExperiment, serviceKerberosPrincipal and serviceKeytabPath";
-            self.report.warn(section.at(), "ferry", why, advice);
-        }
+        let login = self.ferry_login(&section);
         Some(Ferry {
             host,
             port: u16::try_from(port).unwrap_or(8445),
@@ -109,22 +99,92 @@ impl<'t> Plan<'_, 't> {
         })
     }
 
-    fn ferry_robot(&mut self, section: &Section<'t>) -> Option<FerryLogin> {
-        let top = self.top.clone();
+    fn ferry_login(&mut self, section: &Section<'t>) -> Option<FerryLogin> {
+        let certificate = self.path(section, "hostCert");
+        let key = self.path(section, "hostKey");
+        let robot = self.ferry_robot(section);
+        let half = certificate.is_some() != key.is_some();
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            return Some(FerryLogin::Certificate { certificate, key });
+        }
+        if half {
+            let why = "hostCert and hostKey go together: neither is used";
+            self.report
+                .warn(section.at(), "ferry", why, "name both, or neither");
+        }
+        match robot {
+            Ok(Some(robot)) => return Some(robot),
+            Ok(None) if !half => {
+                let why = "FERRY is named, but not who asks it";
+                let advice = "give hostCert and hostKey, or serviceExperiment, serviceKerberosPrincipal and serviceKeytabPath";
+                self.report.warn(section.at(), "ferry", why, advice);
+            }
+            // said already
+            Ok(None) | Err(Said) => {}
+        }
+        None
+    }
+
+    fn ferry_robot(&mut self, section: &Section<'t>) -> Result<Option<FerryLogin>, Said> {
         let experiment = self.text(section, "serviceExperiment");
         let role = self.text(section, "serviceRole");
         let principal = self.text(section, "serviceKerberosPrincipal");
         let keytab = self.path(section, "serviceKeytabPath");
-        let vault_server = self
-            .text(section, "vaultServer")
-            .or_else(|| section::text(&top.get("vaultServer")?.node.value).ok());
-        let principal: Principal = principal?.parse().ok()?;
+        let vault_server = self.ferry_vault(section);
+        let principal = match principal.map(|text| text.parse::<Principal>()).transpose() {
+            Ok(principal) => principal,
+            Err(error) => {
+                let key = "serviceKerberosPrincipal";
+                return Err(self.ferry_wrong(section, key, error.to_string(), "write name/part@REALM"));
+            }
+        };
         let role = role.unwrap_or_else(|| "default".into()).to_lowercase();
-        Some(FerryLogin::Robot {
-            name: ServiceName::new(&experiment?, &role).ok()?,
+        let name = match experiment.map(|name| ServiceName::new(&name, &role)).transpose() {
+            Ok(name) => name,
+            Err(error) => {
+                let advice = "look at serviceRole, too";
+                return Err(self.ferry_wrong(section, "serviceExperiment", error.to_string(), advice));
+            }
+        };
+        let (Some(name), Some(principal), Some(keytab)) = (name, principal, keytab) else {
+            return Ok(None);
+        };
+        let Some(vault_server) = vault_server else {
+            let why = "there is no Vault server for FERRY's robot".to_owned();
+            return Err(self.ferry_wrong(section, "vaultServer", why, "write vaultServer at the top"));
+        };
+        Ok(Some(FerryLogin::Robot {
+            name,
             principal,
-            keytab: keytab?,
-            vault_server: vault_server?,
-        })
+            keytab,
+            vault_server,
+        }))
+    }
+
+    /// In the order in which a role finds its own.
+    fn ferry_vault(&mut self, section: &Section<'t>) -> Option<String> {
+        let top = self.top.clone();
+        let env = self.env;
+        let own = self.text(section, "vaultServer");
+        env.gettoken_opts
+            .as_deref()
+            .and_then(words::vault_server)
+            .or(own)
+            .or_else(|| section::text(&top.get("vaultServer")?.node.value).ok())
+            .map(|server| server.trim().to_owned())
+            .filter(|server| !server.is_empty())
+            .or_else(|| words::vault_server(&env.htcondor.gettoken_opts.as_ref()?.value))
+    }
+
+    fn ferry_wrong(&mut self, section: &Section<'t>, key: &str, why: String, advice: &str) -> Said {
+        let (at, path) = match section.get(key) {
+            Some(entry) => (entry.node.at, section.path_of(&entry.key)),
+            None => (section.at(), section.path_of(key)),
+        };
+        self.report.error(at, &path, why, advice);
+        Said
     }
 }
+
+/// What is wrong has been reported.
+struct Said;

@@ -5,24 +5,19 @@ use crate::{Env, Origin, section, words};
 
 impl RoleReader<'_, '_> {
     pub(super) fn vault_server(&mut self) -> Option<String> {
-        if let Some(options) = &self.shared.env.gettoken_opts {
-            let server = words::split(options)
-                .ok()
-                .and_then(|w| words::flag(&w, 'a', "vaultserver"));
-            if let Some(server) = server {
-                self.keep("vaultServer", &server, Origin::Environment(Env::GETTOKEN_OPTS));
-                return Some(server);
-            }
+        if let Some(options) = &self.shared.env.gettoken_opts
+            && let Some(server) = words::vault_server(options)
+        {
+            self.keep("vaultServer", &server, Origin::Environment(Env::GETTOKEN_OPTS));
+            return Some(server);
         }
         let Some((server, setting)) = self.text("vaultServer") else {
             // the Go service asks condor_config_val last
-            if let Some(said) = &self.shared.env.htcondor.gettoken_opts {
-                let words = words::split(&said.value).ok();
-                let server = words.and_then(|w| words::flag(&w, 'a', "vaultserver"));
-                if let Some(server) = server {
-                    self.keep("vaultServer", &server, Origin::HtCondor(said.place.clone()));
-                    return Some(server);
-                }
+            if let Some(said) = &self.shared.env.htcondor.gettoken_opts
+                && let Some(server) = words::vault_server(&said.value)
+            {
+                self.keep("vaultServer", &server, Origin::HtCondor(said.place.clone()));
+                return Some(server);
             }
             self.missing(
                 "vaultServer",
