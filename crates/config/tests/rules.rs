@@ -496,6 +496,28 @@ fn what_nobody_wrote_is_shown_by_its_whole_name() {
 }
 
 #[test]
+fn the_transport_is_shown_and_its_error_says_why() {
+    let shown = |text: &str| {
+        let loaded = load(&format!("mtk: {{ssh: {{transport: {text}}}}}\nexperiments: {{}}"));
+        let found = loaded.site.values.iter().find(|v| v.key == "mtk.ssh.transport");
+        let found = found.unwrap();
+        let errors: Vec<String> = loaded
+            .findings
+            .iter()
+            .filter(|f| f.severity == Severity::Error)
+            .map(|f| f.message.clone())
+            .collect();
+        (format!("{} {}", found.value, found.origin), errors.join("; "))
+    };
+    assert_eq!(shown("russh"), ("russh line 4".into(), String::new()));
+    assert_eq!(shown("").0, "auto default");
+    let (value, error) = shown("[russh]");
+    assert_eq!(value, "auto default");
+    assert!(error.contains("not a list"), "{error}");
+    assert!(shown("telnet").1.contains("none of auto"));
+}
+
+#[test]
 fn ferrys_robot_says_what_is_wrong_with_it() {
     let whole = "serviceExperiment: fermilab, serviceKeytabPath: /k";
     let told = |keys: &str| -> String {

@@ -8,7 +8,7 @@ use std::{
 
 use super::Plan;
 use crate::{
-    Checking, Ssh, Transport, role,
+    Checking, Origin, Ssh, Transport, role,
     section::{self, Section},
     ssh,
     tree::Value,
@@ -57,22 +57,18 @@ impl<'t> Plan<'_, 't> {
     }
 
     pub(super) fn transport(&mut self, section: &Section<'t>) -> Transport {
-        let Some(entry) = section.get("transport") else {
-            return Transport::Auto;
+        let read = |v: &Value| match section::text(v)?.as_str() {
+            "auto" => Ok(Transport::Auto),
+            "libssh2" => Ok(Transport::Libssh2),
+            "russh" => Ok(Transport::Russh),
+            "openssh" => Ok(Transport::OpenSsh),
+            other => Err(format!("{other:?} is none of auto, libssh2, russh, openssh")),
         };
-        let path = section.path_of(&entry.key);
-        let text = section::text(&entry.node.value).unwrap_or_default();
-        match text.as_str() {
-            "auto" => return Transport::Auto,
-            "libssh2" => return Transport::Libssh2,
-            "russh" => return Transport::Russh,
-            "openssh" => return Transport::OpenSsh,
-            other => {
-                let message = format!("{other:?} is none of auto, libssh2, russh, openssh");
-                self.report.error(entry.node.at, &path, message, "auto is used");
-            }
-        }
-        Transport::Auto
+        self.value(section, "transport", read).unwrap_or_else(|| {
+            let default = Transport::default();
+            self.keep(section.path_of("transport"), default.to_string(), Origin::Default);
+            default
+        })
     }
 
     /// A list of paths. Unlike other lists a text is one path: paths may hold blanks and commas.

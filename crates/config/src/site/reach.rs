@@ -1,6 +1,6 @@
 //! How nodes are reached.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 /// How nodes are reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,4 +76,16 @@ pub enum Transport {
     Russh,
     /// The system's ssh, run as a process.
     OpenSsh,
+}
+
+impl fmt::Display for Transport {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Libssh2 => "libssh2",
+            Self::Russh => "russh",
+            Self::OpenSsh => "openssh",
+        })
+    }
 }
