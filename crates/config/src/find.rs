@@ -20,8 +20,11 @@ pub const NAMES: [&str; 3] = ["managedTokens.json", "managedTokens.yaml", "manag
 /// over what came before.
 pub const DROP_INS: &str = "conf.d";
 
+/// Files and what they hold.
+pub(crate) type Texts = Vec<(PathBuf, String)>;
+
 /// Most bytes read, all files together.
-pub(crate) const MAX_SIZE: u64 = 16 * 1024 * 1024;
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
 /// Most drop-ins.
 const MAX_DROP_INS: usize = 4096;
 
@@ -111,7 +114,7 @@ fn main_file(directory: &Path) -> Option<PathBuf> {
 }
 
 /// The files behind a path, in the order in which they are merged.
-pub(crate) fn sources(path: &Path) -> Result<Vec<PathBuf>, Error> {
+fn sources(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
@@ -185,8 +188,23 @@ pub(crate) fn loose_directory(files: &[PathBuf]) -> Option<PathBuf> {
     (mode & 0o002 != 0).then(|| directory.to_owned())
 }
 
+/// The files behind a path and their texts, in the order in which they are merged; and those of them that anybody may write.
+pub(crate) fn read_all(path: &Path) -> Result<(Texts, Vec<PathBuf>), Error> {
+    let mut left = MAX_SIZE;
+    let (mut texts, mut loose) = (Vec::new(), Vec::new());
+    for file in sources(path)? {
+        let (text, writable) = read(&file, left)?;
+        left = left.saturating_sub(text.len() as u64);
+        if writable {
+            loose.push(file.clone());
+        }
+        texts.push((file, text));
+    }
+    Ok((texts, loose))
+}
+
 /// The text of the file, of no more than so many bytes, and whether others may write it.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<(String, bool), Error> {
+fn read(path: &Path, limit: u64) -> Result<(String, bool), Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,

@@ -177,14 +177,7 @@ fn show(paths: &[PathBuf]) -> String {
 /// # Errors
 /// [`Error`] if one cannot be read.
 pub fn read(path: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
-    let mut left = find::MAX_SIZE;
-    let mut texts = Vec::new();
-    for file in find::sources(path)? {
-        let (text, _) = find::read(&file, left)?;
-        left = left.saturating_sub(text.len() as u64);
-        texts.push((file, text));
-    }
-    Ok(texts)
+    Ok(find::read_all(path)?.0)
 }
 
 /// Reads the file, and the drop-ins beside it: what [`find`] found, or was given.
@@ -195,18 +188,7 @@ pub fn read(path: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
 /// # Errors
 /// [`Error`] if there can be no plan at all; anything less is a finding.
 pub fn load(path: &Path, env: &Env) -> Result<Loaded, Error> {
-    let files = find::sources(path)?;
-    let mut texts = Vec::new();
-    let mut loose = Vec::new();
-    let mut left = find::MAX_SIZE;
-    for file in files {
-        let (text, writable) = find::read(&file, left)?;
-        left = left.saturating_sub(text.len() as u64);
-        if writable {
-            loose.push(file.clone());
-        }
-        texts.push((file, text));
-    }
+    let (texts, mut loose) = find::read_all(path)?;
     let mut loaded = parse_all(path, &texts, env)?;
     loose.extend(find::loose_directory(&loaded.site.files));
     for file in loose {

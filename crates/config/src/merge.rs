@@ -1,6 +1,6 @@
 //! Drop-ins laid over the file: maps are merged key by key, anything else is replaced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::tree::{Entry, Node, Position, Value};
 
@@ -31,11 +31,11 @@ fn maps(base: &mut Node, over: Node, path: &str, replaced: &mut Vec<Replaced>) {
     for (index, entry) in entries.iter().enumerate() {
         places.entry(entry.key.to_lowercase()).or_insert(index);
     }
-    let mut seen: HashMap<String, ()> = HashMap::new();
+    let mut seen = HashSet::new();
     for entry in new {
         let folded = entry.key.to_lowercase();
         // twice in one file is an error, which is found where keys are judged
-        let twice = seen.insert(folded.clone(), ()).is_some();
+        let twice = !seen.insert(folded.clone());
         let there = places.get(&folded).filter(|_| !twice);
         match there.and_then(|index| entries.get_mut(*index)) {
             Some(old) => one(old, entry, path, replaced),
