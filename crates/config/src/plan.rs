@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    AcceptedKey, Effective, Env, Origin, Site, duration,
+    AcceptedKey, Effective, Env, Origin, Site, address, duration,
     finding::Reporter,
     keys,
     role::Shared,
@@ -118,18 +118,15 @@ impl<'a, 't> Plan<'a, 't> {
 
     fn check_environment(&mut self) {
         let nowhere = Position::default();
-        if let Some(options) = &self.env.gettoken_opts {
-            let server = words::split(options)
-                .ok()
-                .and_then(|w| words::flag(&w, 'a', "vaultserver"));
-            if server.is_none() {
-                self.report.warn(
-                    nowhere,
-                    Env::GETTOKEN_OPTS,
-                    "the environment variable names no Vault server with -a",
-                    "what the file says is used; the Go service would run no service at all",
-                );
-            }
+        if let Some(options) = &self.env.gettoken_opts
+            && words::vault_server(options).is_none()
+        {
+            self.report.warn(
+                nowhere,
+                Env::GETTOKEN_OPTS,
+                "the environment variable names no Vault server with -a",
+                "what the file says is used; the Go service would run no service at all",
+            );
         }
         if self.env.htgettoken_opts.is_some() {
             self.report.note(
@@ -190,23 +187,44 @@ impl<'a, 't> Plan<'a, 't> {
             .filter(|t| !t.is_empty())
     }
 
+    /// An address, which gets a scheme if it has none. Passwords in it are not among the values shown.
+    fn address(&mut self, section: &Section<'t>, key: &str, scheme: &str) -> Option<String> {
+        let read = |v: &Value| Ok(Address(section::text(v)?.trim().to_owned()));
+        self.value(section, key, read)
+            .filter(|address| !address.0.is_empty())
+            .map(|address| address::with_scheme(address.0, scheme))
+    }
+
     fn path(&mut self, section: &Section<'t>, key: &str) -> Option<PathBuf> {
         let text = self.text(section, key)?;
         Some(ssh::expand(&text, self.env.home.as_deref()).unwrap_or_else(|| text.into()))
     }
 
     fn span(&mut self, section: &Section<'t>, key: &str, default: Duration) -> Duration {
-        let read = |v: &Value| match section::span(v)? {
-            Duration::ZERO => Err("it must not be zero".to_owned()),
-            time => Ok(Shown(time)),
-        };
-        match self.value(section, key, read) {
+        match self.value(section, key, some_time) {
             Some(Shown(time)) => time,
             None => {
                 self.keep(section.path_of(key), duration::show(default), Origin::Default);
                 default
             }
         }
+    }
+}
+
+/// A span that is not nothing.
+fn some_time(value: &Value) -> Result<Shown, String> {
+    match section::span(value)? {
+        Duration::ZERO => Err("it must not be zero".to_owned()),
+        time => Ok(Shown(time)),
+    }
+}
+
+/// An address while it is read.
+struct Address(String);
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        address::Shown(&self.0).fmt(f)
     }
 }
 

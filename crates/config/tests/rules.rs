@@ -496,6 +496,32 @@ fn what_nobody_wrote_is_shown_by_its_whole_name() {
 }
 
 #[test]
+fn a_password_in_an_address_is_used_and_not_shown() {
+    let loaded = load(
+        "loki: {host: 'https://u:hunter2@loki.example.org'}\ntracing: {url: 'https://o.example.org/v1?key=hunter2'}\n\
+         prometheus: {host: 'u:hunter2@push.example.org:9091'}\nexperiments: {}",
+    );
+    let site = &loaded.site;
+    assert_eq!(
+        site.loki.as_ref().unwrap().url,
+        "https://u:hunter2@loki.example.org"
+    );
+    assert_eq!(
+        site.traces.as_ref().unwrap().url,
+        "https://o.example.org/v1?key=hunter2"
+    );
+    let push = site.metrics.pushgateway.as_deref();
+    assert_eq!(push, Some("http://u:hunter2@push.example.org:9091"));
+    assert!(
+        site.values
+            .iter()
+            .any(|v| v.key == "loki.host" && v.value == "https://***@loki.example.org")
+    );
+    let shown = format!("{loaded:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn the_transport_is_shown_and_its_error_says_why() {
     let shown = |text: &str| {
         let loaded = load(&format!("mtk: {{ssh: {{transport: {text}}}}}\nexperiments: {{}}"));

@@ -16,15 +16,9 @@ impl<'t> Plan<'_, 't> {
     pub(super) fn metrics(&mut self, mtk: &Section<'t>, label: &str) -> Metrics {
         let top = self.top.clone();
         let prometheus = top.child("prometheus", self.report);
-        let pushgateway = self.text(&prometheus, "host").map(|host| {
-            if host.contains("://") {
-                host
-            } else {
-                format!("http://{host}")
-            }
-        });
+        let pushgateway = self.address(&prometheus, "host", "http");
         let job = self.text(&prometheus, "jobname").unwrap_or_else(|| {
-            self.keep("prometheus.jobname".into(), JOB, Origin::Default);
+            self.keep(prometheus.path_of("jobname"), JOB, Origin::Default);
             JOB.to_owned()
         });
         let ours = mtk.child("metrics", self.report);

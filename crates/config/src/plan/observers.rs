@@ -15,19 +15,16 @@ const EXECUTABLES: [&str; 2] = ["mtk", "token-push"];
 impl Plan<'_, '_> {
     pub(super) fn loki(&mut self) -> Option<Receiver> {
         let section = self.top.child("loki", self.report);
-        let host = self.text(&section, "host")?;
+        let url = self.address(&section, "host", "https")?;
         let timeout = self.span(&section, "response_header_timeout", LOKI_TIMEOUT);
-        Some(Receiver {
-            url: with_scheme(host, "https"),
-            timeout,
-        })
+        Some(Receiver { url, timeout })
     }
 
     pub(super) fn traces(&mut self) -> Option<Receiver> {
         let section = self.top.child("tracing", self.report);
-        let url = self.text(&section, "url")?;
+        let url = self.address(&section, "url", "https")?;
         Some(Receiver {
-            url: with_scheme(url, "https"),
+            url,
             timeout: TRACES_TIMEOUT,
         })
     }
@@ -45,13 +42,5 @@ impl Plan<'_, '_> {
             log: self.path(&section, "logfile"),
             debug: self.path(&section, "debugfile"),
         }
-    }
-}
-
-fn with_scheme(address: String, scheme: &str) -> String {
-    if address.contains("://") {
-        address
-    } else {
-        format!("{scheme}://{address}")
     }
 }

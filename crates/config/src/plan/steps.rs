@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, Plan, Shown};
+use super::{DAY, Plan, Shown, some_time};
 use crate::{
     Crl, Limits, Origin, Retries, Retry, Timeouts, Vault, VaultQuota, duration,
     section::{self, Section},
@@ -100,11 +100,7 @@ impl<'t> Plan<'_, 't> {
 
     /// Unset means that nobody said how long consents last.
     pub(super) fn consent_lifetime(&mut self, mtk: &Section<'t>) -> Option<Duration> {
-        let read = |v: &Value| match section::span(v)? {
-            Duration::ZERO => Err("it must not be zero".to_owned()),
-            time => Ok(Shown(time)),
-        };
-        self.value(mtk, "consentLifetime", read).map(|shown| shown.0)
+        self.value(mtk, "consentLifetime", some_time).map(|shown| shown.0)
     }
 
     pub(super) fn node_token_lifetime(&mut self, mtk: &Section<'t>, minimum: Duration) -> Duration {

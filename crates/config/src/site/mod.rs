@@ -6,7 +6,7 @@ mod steps;
 mod uids;
 mod values;
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 pub use reach::{Checking, Jump, Ssh, Transport};
 pub use service::{BadUid, Broken, Destination, Kind, Service, ServiceId};
@@ -14,10 +14,10 @@ pub use steps::{Crl, Limits, Retries, Retry, Timeouts, Vault, VaultQuota};
 pub use uids::{Ferry, FerryLogin, UidSource};
 pub use values::{AcceptedKey, Effective, Origin};
 
-use crate::tree::Position;
+use crate::{address, tree::Position};
 
 /// Somebody who is told after a run, by HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Receiver {
     /// Its URL, a scheme in front of it.
     pub url: String,
@@ -35,7 +35,7 @@ pub struct LogFiles {
 }
 
 /// Where metrics go after a run; nowhere, unless the file says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Metrics {
     /// The Pushgateway's address, a scheme in front of it (`prometheus.host`).
     pub pushgateway: Option<String>,
@@ -47,6 +47,28 @@ pub struct Metrics {
     pub instance: Option<String>,
     /// How long the Pushgateway is waited for, connection included.
     pub timeout: Duration,
+}
+
+// addresses may hold passwords
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("url", &address::Shown(&self.url))
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics")
+            .field("pushgateway", &self.pushgateway.as_deref().map(address::Shown))
+            .field("job", &self.job)
+            .field("textfile", &self.textfile)
+            .field("instance", &self.instance)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
 }
 
 /// Where the state is kept if the file does not say.
