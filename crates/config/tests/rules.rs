@@ -544,6 +544,21 @@ fn the_transport_is_shown_and_its_error_says_why() {
 }
 
 #[test]
+fn log_files_of_nobody_are_named() {
+    let noted = |name: &str| {
+        let loaded = load(&format!("logs: {{{name}: {{logfile: /l}}}}\nexperiments: {{}}"));
+        loaded
+            .findings
+            .iter()
+            .any(|f| f.message.contains("no program logs here"))
+    };
+    assert!(noted("token-psuh"));
+    for name in ["mtk", "Token-Push", "refresh-uids-from-ferry"] {
+        assert!(!noted(name), "{name}");
+    }
+}
+
+#[test]
 fn ferrys_robot_says_what_is_wrong_with_it() {
     let whole = "serviceExperiment: fermilab, serviceKeytabPath: /k";
     let told = |keys: &str| -> String {

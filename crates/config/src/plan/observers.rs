@@ -12,6 +12,9 @@ const TRACES_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whose log files are ours: our own, then those of the Go service's program that did our work.
 const EXECUTABLES: [&str; 2] = ["mtk", "token-push"];
 
+/// The Go service's program whose work is another command's here. Its entry is no mistake.
+const OTHERS: [&str; 1] = ["refresh-uids-from-ferry"];
+
 impl Plan<'_, '_> {
     pub(super) fn loki(&mut self) -> Option<Receiver> {
         let section = self.top.child("loki", self.report);
@@ -31,6 +34,13 @@ impl Plan<'_, '_> {
 
     pub(super) fn log_files(&mut self) -> LogFiles {
         let logs = self.top.child("logs", self.report);
+        for entry in logs.entries() {
+            let is = |name: &&str| entry.key.eq_ignore_ascii_case(name);
+            if !EXECUTABLES.iter().chain(&OTHERS).any(is) {
+                let message = "no program logs here: mtk reads logs.mtk, else logs.token-push";
+                self.report.note(entry.at, &logs.path_of(&entry.key), message, "");
+            }
+        }
         let Some(section) = EXECUTABLES
             .iter()
             .find(|name| logs.get(name).is_some())
