@@ -132,6 +132,27 @@ impl Reporter {
         self.say(Severity::Note, at, key, message, advice);
     }
 
+    /// About a file beside those of the site, whichever service was in hand: for all of them it is one finding.
+    pub(crate) fn elsewhere(
+        &mut self,
+        severity: Severity,
+        file: PathBuf,
+        line: u32,
+        message: &str,
+        advice: &str,
+    ) {
+        let finding = Finding {
+            severity,
+            file,
+            line,
+            column: u32::from(line > 0),
+            key: String::new(),
+            message: message.to_owned(),
+            advice: advice.to_owned(),
+        };
+        self.findings.push((Position::default(), finding));
+    }
+
     /// An error the service in hand cannot run with.
     pub(crate) fn refuse(
         &mut self,

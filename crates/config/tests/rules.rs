@@ -604,3 +604,30 @@ fn ferrys_robot_finds_vault_as_a_role_does() {
     env.gettoken_opts = Some("-a env.example.org".into());
     assert_eq!(server(&env, &top).0, "env.example.org");
 }
+
+#[test]
+fn a_line_of_sshs_configuration_is_one_finding_at_its_place() {
+    let home = tempfile::tempdir().unwrap();
+    let ssh = home.path().join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    std::fs::write(ssh.join("config"), "Port 2200\nInclude more\nInclude .\n").unwrap();
+    std::fs::write(ssh.join("more"), "\nKnownHostsCommand /bin/x\n").unwrap();
+    let env = Env {
+        home: Some(home.path().to_owned()),
+        ..Env::default()
+    };
+    let loaded = load_with(
+        "experiments: {dune: {roles: {a: {account: x, destinationNodes: [g1]}, b: {account: x, destinationNodes: [g2]}}}}",
+        &env,
+    );
+    let told: Vec<_> = loaded
+        .findings
+        .iter()
+        .filter(|f| f.file.starts_with(&ssh) || f.message.contains(".ssh"))
+        .map(|f| (f.file.strip_prefix(&ssh).unwrap().to_owned(), f.line))
+        .collect();
+    assert_eq!(told, [("".into(), 0), ("more".into(), 2)]);
+    let values = &loaded.site.services[0].values;
+    let on = values.iter().find(|v| v.key == "ssh on g1").unwrap();
+    assert_eq!(on.origin.to_string(), "ssh's configuration");
+}

@@ -1,10 +1,13 @@
 //! Where its files go and how they get there: nodes, paths, modes, SSH.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use super::RoleReader;
 use crate::{
-    Checking, Origin, Service, Ssh,
+    Checking, Origin, Service, Severity, Ssh,
     copier::{self, DEFAULT_MODE},
     duration, section,
     ssh::{self, Complaint, ConfigFiles, SshOptions, Target},
@@ -190,25 +193,43 @@ impl<'t> RoleReader<'_, 't> {
             ssh
         };
         let all = settle(options.clone(), target(""));
-        let mut by_node = BTreeMap::new();
+        let (mut by_node, mut from_files) = (BTreeMap::new(), BTreeSet::new());
         for node in nodes {
-            let mut options = options.clone();
+            let own = &options;
+            let mut options = own.clone();
             files.apply(&mut options, target(node));
+            if options != *own {
+                from_files.insert(node.clone());
+            }
             let ssh = settle(options, target(node));
             if ssh != all {
                 by_node.insert(node.clone(), ssh);
             }
         }
         for complaint in complaints {
-            if complaint.grave {
-                self.report.warn(at, &path, complaint.message, complaint.advice);
+            let severity = if complaint.grave {
+                Severity::Warning
             } else {
-                self.report.note(at, &path, complaint.message, complaint.advice);
-            }
+                Severity::Note
+            };
+            let Complaint { message, advice, .. } = complaint;
+            let Some(place) = complaint.place else {
+                self.report.say(severity, at, &path, message, advice);
+                continue;
+            };
+            let prefix = format!("{}:{}: ", place.file.display(), place.line);
+            let message = message.strip_prefix(&prefix).unwrap_or(&message);
+            self.report
+                .elsewhere(severity, place.file, place.line, message, advice);
         }
         self.keep("ssh", shown(&all), origin.clone());
         for (node, ssh) in &by_node {
-            self.keep(&format!("ssh on {node}"), shown(ssh), origin.clone());
+            let origin = if from_files.contains(node) {
+                Origin::Ssh
+            } else {
+                origin.clone()
+            };
+            self.keep(&format!("ssh on {node}"), shown(ssh), origin);
         }
         (all, by_node)
     }

@@ -39,6 +39,8 @@ pub enum Origin {
     Environment(&'static str),
     /// HTCondor's own configuration on this host, at this place in it.
     HtCondor(String),
+    /// `~/.ssh/config`, the system's, or the file that `sshOptions` name instead.
+    Ssh,
     /// Nobody set it.
     Default,
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Origin {
             Self::Override(at) => write!(f, "override in line {}", at.line),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::HtCondor(place) => write!(f, "HTCondor's configuration, {place}"),
+            Self::Ssh => f.write_str("ssh's configuration"),
             Self::Default => f.write_str("default"),
         }
     }

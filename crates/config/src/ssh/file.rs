@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::options::{SshOptions, Target};
+use super::{
+    Place,
+    options::{SshOptions, Target},
+};
 use crate::disk::{self, Failed};
 
 /// Deeper than ssh itself goes.
@@ -19,8 +22,8 @@ const MAX_FILES: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFiles {
     files: Vec<Vec<Line>>,
-    /// What was wrong with reading them, whichever the node.
-    troubles: Vec<String>,
+    /// What was wrong with reading them, whichever the node, and with which file of them.
+    troubles: Vec<(Option<PathBuf>, String)>,
     count: usize,
 }
 
@@ -28,6 +31,7 @@ pub(crate) struct ConfigFiles {
 struct Line {
     /// `file:line: `
     place: String,
+    number: u32,
     what: What,
 }
 
@@ -61,7 +65,8 @@ impl ConfigFiles {
         if file.exists() {
             all.take(file, &base, home);
         } else {
-            all.troubles.push(format!("{} is not there", file.display()));
+            all.troubles
+                .push((None, format!("{} is not there", file.display())));
         }
         all
     }
@@ -77,7 +82,7 @@ impl ConfigFiles {
         self.count += 1;
         if depth > MAX_DEPTH || self.count > MAX_FILES {
             let message = format!("{}: files are included too deeply or too often", file.display());
-            self.troubles.push(message);
+            self.troubles.push((Some(file.to_owned()), message));
             return None;
         }
         // a way to say: none
@@ -89,7 +94,7 @@ impl ConfigFiles {
             Err(Failed::Io(error)) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 let message = format!("{} cannot be read ({error})", file.display());
-                self.troubles.push(message);
+                self.troubles.push((Some(file.to_owned()), message));
                 return None;
             }
         };
@@ -131,8 +136,12 @@ impl ConfigFiles {
 
     /// Adds to `options` what the files say of `target`, after what is there already.
     pub(crate) fn apply(&self, options: &mut SshOptions, target: Target<'_>) {
-        for trouble in &self.troubles {
+        for (file, trouble) in &self.troubles {
             options.complain(true, trouble.clone(), "");
+            if let (Some(complaint), Some(file)) = (options.complaints.last_mut(), file) {
+                let file = file.clone();
+                complaint.place = Some(Place { file, line: 0 });
+            }
         }
         for lines in &self.files {
             walk(lines, true, options, target);
@@ -156,8 +165,9 @@ fn read_lines(text: &str, file: &str, include: &mut dyn FnMut(&[String]) -> Vec<
                 _ => What::Option(keyword, values),
             },
         };
-        let place = format!("{file}:{}: ", index + 1);
-        lines.push(Line { place, what });
+        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let place = format!("{file}:{number}: ");
+        lines.push(Line { place, number, what });
     }
     lines
 }
@@ -166,6 +176,7 @@ fn walk(lines: &[Line], outer: bool, options: &mut SshOptions, target: Target<'_
     let mut active = outer;
     for line in lines {
         let place = &line.place;
+        let before = options.complaints.len();
         match &line.what {
             What::Host(patterns) => active = outer && listed(patterns, target.host),
             What::Match(criteria) => active = outer && matches(criteria, place, options, target),
@@ -173,6 +184,14 @@ fn walk(lines: &[Line], outer: bool, options: &mut SshOptions, target: Target<'_
             What::Option(name, values) => options.option(name, values, place),
             What::Include(files) => files.iter().for_each(|lines| walk(lines, true, options, target)),
             What::Bad(why) => options.complain(true, format!("{place}{why}"), ""),
+        }
+        let file = place.strip_suffix(&format!(":{}: ", line.number));
+        // what an included file is blamed for has its place already
+        for complaint in options.complaints.iter_mut().skip(before) {
+            complaint.place.get_or_insert_with(|| Place {
+                file: file.unwrap_or_default().into(),
+                line: line.number,
+            });
         }
     }
 }

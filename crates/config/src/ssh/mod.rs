@@ -21,6 +21,15 @@ pub(crate) struct Complaint {
     pub(crate) grave: bool,
     pub(crate) message: String,
     pub(crate) advice: &'static str,
+    /// The line of a configuration file that it is about; the message begins with it, too.
+    pub(crate) place: Option<Place>,
+}
+
+/// A line of a file of ssh's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: PathBuf,
+    pub(crate) line: u32,
 }
 
 /// Reads a line of ssh options.

@@ -128,6 +128,7 @@ impl SshOptions {
             grave,
             message,
             advice,
+            place: None,
         };
         if !self.complaints.contains(&complaint) {
             self.complaints.push(complaint);
