@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use crate::{DATABASE, Error, Held, State, directory::Directory, lock};
 
@@ -44,12 +44,7 @@ impl State {
             .iter()
             .map(|row| row.try_get(0).map_err(failed))
             .collect::<Result<_, _>>()?;
-        let mut rows = Vec::new();
-        for table in self.tables(&mut work).await? {
-            let count = sqlx::query(AssertSqlSafe(format!("SELECT count(*) FROM \"{table}\"")));
-            let count = count.fetch_one(&mut *work).await;
-            rows.push((table, count.and_then(|row| row.try_get(0)).map_err(failed)?));
-        }
+        let rows = self.counts(&mut work).await?;
         let file = self.directory.open_file(DATABASE, OFlags::RDONLY)?;
         let bytes = file.and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
         Ok(About {

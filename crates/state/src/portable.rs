@@ -15,7 +15,7 @@ pub const FORMAT: &str = "mtk state";
 pub const VERSION: u64 = 1;
 
 /// Columns that hold a time. In the document they are texts people can read.
-const TIMES: [&str; 13] = [
+const TIMES: [&str; 12] = [
     "issued",
     "expires",
     "stored_at",
@@ -28,7 +28,6 @@ const TIMES: [&str; 13] = [
     "since",
     "confirmed",
     "other_at",
-    "taken_at",
 ];
 
 /// Why a document was not taken in. Nothing was changed.
@@ -53,10 +52,10 @@ pub enum ImportError {
         why: String,
     },
     /// There is something already.
-    #[error("the state is not empty: it knows of {services} services")]
+    #[error("the state is not empty: it has {rows} rows")]
     NotEmpty {
-        /// How many.
-        services: i64,
+        /// How many, in all tables.
+        rows: i64,
     },
     /// The state could not be written.
     #[error("the state could not be written")]
@@ -93,13 +92,10 @@ impl State {
             let why = "this mtk's schema has no such table".to_owned();
             return Err(unfit(other, why));
         }
-        let services: i64 = sqlx::query("SELECT count(*) FROM service")
-            .fetch_one(&mut *work)
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(|e| self.failed(e))?;
-        if services > 0 && !replace {
-            return Err(ImportError::NotEmpty { services });
+        // UIDs and edges are remembered without a service, and are lost as well
+        let rows: i64 = self.counts(&mut work).await?.iter().map(|(_, count)| count).sum();
+        if rows > 0 && !replace {
+            return Err(ImportError::NotEmpty { rows });
         }
         sqlx::query("PRAGMA defer_foreign_keys = ON")
             .execute(&mut *work)
@@ -140,6 +136,24 @@ impl State {
         rows.iter()
             .map(|row| row.try_get(0).map_err(|e| self.failed(e)))
             .collect()
+    }
+
+    /// How many rows each table has, in the order of the schema.
+    pub(crate) async fn counts(
+        &self,
+        work: &mut Transaction<'static, Sqlite>,
+    ) -> Result<Vec<(String, i64)>, Error> {
+        let mut rows = Vec::new();
+        for table in self.tables(work).await? {
+            let query = sqlx::query(AssertSqlSafe(format!("SELECT count(*) FROM \"{table}\"")));
+            let count = query
+                .fetch_one(&mut **work)
+                .await
+                .and_then(|row| row.try_get(0))
+                .map_err(|e| self.failed(e))?;
+            rows.push((table, count));
+        }
+        Ok(rows)
     }
 
     fn object(&self, row: &SqliteRow) -> Result<Value, Error> {

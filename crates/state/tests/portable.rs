@@ -117,7 +117,7 @@ async fn what_goes_out_comes_in_again_the_same() {
 
     let again = other.import(&document, false).await;
     assert!(
-        matches!(again, Err(ImportError::NotEmpty { services: 1 })),
+        matches!(again, Err(ImportError::NotEmpty { rows: 8 })),
         "{again:?}"
     );
     other.import(&document, true).await.unwrap();
@@ -125,6 +125,30 @@ async fn what_goes_out_comes_in_again_the_same() {
     let about = other.about().await.unwrap();
     assert_eq!((about.integrity.as_str(), about.held), ("ok", None));
     assert!(about.rows.contains(&("store".into(), 1)));
+}
+
+#[tokio::test]
+async fn a_state_that_knows_no_service_is_not_empty_for_that() {
+    let (here, there) = (Dir::new(), Dir::new());
+    let (state, _) = State::open(&here.path()).await.unwrap();
+    full(&state).await;
+    let document = state.export().await.unwrap();
+    let (other, _) = State::open(&there.path()).await.unwrap();
+    other.learn_uid("novapro", 50009, "ferry", at(3)).await.unwrap();
+    let edge = EdgeId::Login { service: service() };
+    other
+        .record_failure(&edge, at(3), "k", "t", Some(at(4)))
+        .await
+        .unwrap();
+    let before = other.export().await.unwrap();
+    let refused = other.import(&document, false).await;
+    assert!(
+        matches!(refused, Err(ImportError::NotEmpty { rows: 2 })),
+        "{refused:?}"
+    );
+    assert_eq!(other.export().await.unwrap(), before);
+    other.import(&document, true).await.unwrap();
+    assert_eq!(other.export().await.unwrap(), document);
 }
 
 #[tokio::test]
