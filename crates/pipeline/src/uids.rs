@@ -156,18 +156,20 @@ pub(crate) async fn known_uids(site: &Site, state: &State) -> BTreeMap<String, u
         .filter(|s| s.uid.is_none())
         .map(|s| s.account.as_str())
         .collect();
-    let mut uids = BTreeMap::new();
     if unsaid.is_empty() {
-        return uids;
+        return BTreeMap::new();
     }
     let remembered: BTreeMap<String, KnownUid> = state.uids().await.unwrap_or_else(|error| {
         tracing::warn!(%error, "the UIDs that are remembered cannot be read");
         BTreeMap::new()
     });
+    let mut uids = BTreeMap::new();
     for known in remembered
         .values()
         .filter(|k| unsaid.contains(k.account.as_str()))
     {
+        // what is remembered stays what it is, whoever would say otherwise today and whoever said it
+        uids.insert(known.account.clone(), known.uid);
         if let Some(drift) = &known.drift {
             tracing::warn!(
                 account = known.account,
@@ -179,24 +181,11 @@ pub(crate) async fn known_uids(site: &Site, state: &State) -> BTreeMap<String, u
         }
     }
     for source in &site.uid_order {
-        // what is remembered stays what it is, whoever would say otherwise today
-        let of_source = remembered.values().filter(|k| k.source == source.word());
-        let mut found: BTreeMap<String, u32> = of_source.map(|k| (k.account.clone(), k.uid)).collect();
-        match source {
-            UidSource::Ferry => {}
-            UidSource::Go => {
-                for (account, uid) in go_uids(site).await {
-                    found.entry(account).or_insert(uid);
-                }
-            }
-            UidSource::Nss => {
-                for account in unsaid.iter().filter(|a| !uids.contains_key(**a)) {
-                    if let Ok(Some(uid)) = nss(account).await {
-                        found.entry((*account).to_owned()).or_insert(uid);
-                    }
-                }
-            }
-        }
+        let found = match source {
+            UidSource::Ferry => BTreeMap::new(),
+            UidSource::Go => go_uids(site).await,
+            UidSource::Nss => nss_uids(unsaid.iter().copied().filter(|a| !uids.contains_key(*a))).await,
+        };
         for (account, uid) in found {
             uids.entry(account).or_insert(uid);
         }
@@ -215,6 +204,23 @@ async fn go_uids(site: &Site) -> BTreeMap<String, u32> {
         tracing::warn!(db = %db.display(), %error, "no UIDs were read from the Go service's database");
         BTreeMap::new()
     })
+}
+
+/// What this host's NSS says of them. All are asked at once: a server that is silent costs its patience once.
+async fn nss_uids<'a>(accounts: impl Iterator<Item = &'a str>) -> BTreeMap<String, u32> {
+    let asked = accounts.map(async |account| match nss(account).await {
+        Ok(uid) => uid.map(|uid| (account.to_owned(), uid)),
+        Err(failure) => {
+            tracing::warn!(
+                account,
+                error = failure.text,
+                "the UID of an account could not be asked for"
+            );
+            None
+        }
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    answers.into_iter().flatten().collect()
 }
 
 /// What this host's NSS says. It blocks, and may wait for servers.
@@ -326,5 +332,40 @@ async fn ask_ferry(
                 retryable,
             ))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One service whose account every host has, with UID 1.
+    fn site(order: &str) -> Site {
+        let text = format!(
+            "vaultServer: vault.test\ncondorCollectorHost: cm.test\nmtk: {{uids: {{order: [{order}]}}}}\n\
+             kerberosPrincipalPattern: '{{{{.Account}}}}/robot@TEST'\nexperiments:\n  dune:\n    roles:\n      \
+             production:\n        account: daemon\n        destinationNodes: [node.test]\n"
+        );
+        let path = std::path::Path::new("managedTokens.yml");
+        let loaded = config::parse(path, &text, &config::Env::default()).unwrap();
+        assert!(loaded.site.broken.is_empty(), "{:#?}", loaded.site.broken);
+        loaded.site
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_outlasts_sources_that_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = State::open(&dir.path().join("mtk")).await.unwrap();
+        let now = Timestamp::now();
+        let uid = async |order: &str| known_uids(&site(order), &state).await.get("daemon").copied();
+        assert_eq!(uid("nss, ferry").await, Some(1));
+        assert_eq!(uid("ferry").await, None);
+        state.learn_uid("daemon", 50001, "ferry", now).await.unwrap();
+        for order in ["ferry, nss", "nss, ferry", "nss", "go"] {
+            assert_eq!(uid(order).await, Some(50001), "{order}");
+        }
+        // an alarm is an alarm
+        state.learn_uid("daemon", 1, "nss", now).await.unwrap();
+        assert_eq!(uid("nss").await, Some(50001));
     }
 }
