@@ -117,6 +117,27 @@ struct Case<'a> {
     others: Vec<String>,
 }
 
+/// What the account's other services are called at the credds. Of those whose configuration is broken neither account
+/// nor name is known: they count, by what they are called in the file.
+fn others(site: &Site, service: &Service) -> Vec<String> {
+    let whole = site
+        .services
+        .iter()
+        .filter(|other| other.account == service.account && other.name != service.name)
+        .map(|other| other.name.to_string());
+    let broken = site.broken.iter().flat_map(|other| {
+        let (experiment, role) = (&other.id.experiment, other.id.role.to_lowercase());
+        // an experiment may go by another name at HTCondor, and all its roles do then
+        let issuer = (*experiment == service.id.experiment).then(|| service.name.issuer());
+        let experiments = [experiment.clone(), experiment.to_lowercase()];
+        let experiments = experiments.into_iter().chain(issuer.map(str::to_owned));
+        experiments.map(move |experiment| format!("{experiment}_{role}"))
+    });
+    let name = service.name.to_string();
+    let all: BTreeSet<String> = whole.chain(broken).filter(|other| *other != name).collect();
+    all.into_iter().collect()
+}
+
 /// Takes back what the robot of `service` was given: at Vault, and `everywhere` also at credds and on nodes. `told`
 /// hears of each step as it ends.
 ///
@@ -142,12 +163,7 @@ pub async fn revoke(
         world: &world,
         service,
         key: service_key(service),
-        others: site
-            .services
-            .iter()
-            .filter(|other| other.account == service.account && other.name != service.name)
-            .map(|other| other.name.to_string())
-            .collect(),
+        others: others(site, service),
     };
     let ticket = world.tickets.of(service).await;
     let mut steps = Vec::new();
@@ -340,5 +356,31 @@ impl Case<'_> {
                 step
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_service_is_another_service() {
+        let text = "vaultServer: vault.test\ncondorCollectorHost: cm.test\n\
+                    kerberosPrincipalPattern: '{{.Account}}/robot@TEST'\nexperiments:\n  Dune:\n    experimentOverride: neutrino\n    \
+                    roles:\n      production:\n        account: dunepro\n      analysis:\n        account: dunepro\n      \
+                    production_Test:\n        account: dunepro\n        desiredUIDOverride: none\n";
+        let path = std::path::Path::new("managedTokens.yml");
+        let site = config::parse(path, text, &config::Env::default()).unwrap().site;
+        assert_eq!(site.broken.len(), 1, "{:#?}", site.broken);
+        let service = |role: &str| site.services.iter().find(|s| s.id.role == role).unwrap();
+        assert_eq!(
+            others(&site, service("production")),
+            [
+                "Dune_production_test",
+                "dune_production_test",
+                "neutrino_analysis",
+                "neutrino_production_test"
+            ]
+        );
     }
 }

@@ -163,5 +163,10 @@ mod tests {
         let others = ["dune_calibration".to_owned(), "dune_production".to_owned()];
         assert_eq!(handles("dune", &others, held), [("dune_productions", true)]);
         assert!(handles("mu2e", &[], held).is_empty());
+        let others = ["dune_production_read".to_owned()];
+        assert_eq!(
+            handles("dune_production", &others, held),
+            [("dune_production_a_b", false)]
+        );
     }
 }
