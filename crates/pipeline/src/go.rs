@@ -1,10 +1,10 @@
 //! What the Go service remembers, taken over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use config::{Service, Site};
 use jiff::Timestamp;
-use state::{EdgeId, GoDatabase, Learnt, State};
+use state::{EdgeId, GoDatabase, KnownUid, Learnt, State};
 
 use crate::run::service_key;
 
@@ -41,6 +41,8 @@ pub async fn take_over(
             Learnt::New | Learnt::Same => taken.uids += 1,
         }
     }
+    // where another UID was known, that one is in use, and its files are the ones that were failed to push
+    let uids = state.uids().await?;
     let mut unknown = BTreeSet::new();
     for (name, count) in &go.setup_errors {
         let edges: Vec<EdgeId> = named(site, name)
@@ -60,7 +62,7 @@ pub async fn take_over(
         for service in named(site, name) {
             any = true;
             if service.nodes.contains(node) {
-                edges.extend(pushes(service, node, go));
+                edges.extend(pushes(service, node, &uids));
             }
         }
         if !any {
@@ -80,8 +82,10 @@ fn named<'a>(site: &'a Site, name: &'a str) -> impl Iterator<Item = &'a Service>
         .filter(move |s| s.name.to_string() == name || s.id.to_string().eq_ignore_ascii_case(name))
 }
 
-fn pushes(service: &Service, node: &str, go: &GoDatabase) -> Vec<EdgeId> {
-    let uid = service.uid.or_else(|| go.uids.get(&service.account).copied());
+fn pushes(service: &Service, node: &str, uids: &BTreeMap<String, KnownUid>) -> Vec<EdgeId> {
+    let uid = service
+        .uid
+        .or_else(|| uids.get(&service.account).map(|known| known.uid));
     let files = uid.and_then(|uid| service.destinations_on(node, uid).ok());
     files
         .unwrap_or_default()
@@ -106,4 +110,35 @@ async fn count_for(
         taken += usize::from(state.take_over_failures(edge, now, count, text).await?);
     }
     Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn failures_belong_to_the_files_of_the_uid_in_use() {
+        let text = "vaultServer: vault.test\ncondorCollectorHost: cm.test\n\
+                    kerberosPrincipalPattern: '{{.Account}}/robot@TEST'\nexperiments:\n  dune:\n    roles:\n      \
+                    production: {account: dunepro, destinationNodes: [node.test]}\n";
+        let path = std::path::Path::new("managedTokens.yml");
+        let site = config::parse(path, text, &config::Env::default()).unwrap().site;
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = State::open(&dir.path().join("mtk")).await.unwrap();
+        let now = Timestamp::now();
+        state.learn_uid("dunepro", 50001, "ferry", now).await.unwrap();
+        let go = GoDatabase {
+            uids: [("dunepro".to_owned(), 666)].into(),
+            push_errors: [(("dune_production".to_owned(), "node.test".to_owned()), 3)].into(),
+            ..GoDatabase::default()
+        };
+        let taken = take_over(&site, &state, &go, now).await.unwrap();
+        assert_eq!(taken.drifted, ["dunepro"]);
+        let edges = state.snapshot().await.unwrap().edges;
+        assert!(!edges.is_empty());
+        for edge in edges.keys() {
+            assert!(!edge.to_string().contains("666"), "{edge}");
+        }
+        assert!(edges.keys().any(|e| e.to_string().contains("50001")), "{edges:?}");
+    }
 }
