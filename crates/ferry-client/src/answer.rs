@@ -13,12 +13,8 @@ const MAX_TEXT: usize = 500;
 pub struct Answer {
     /// Its UID: never 0, never the one that means none.
     pub uid: u32,
-    /// Whether it belongs to a group, as robots' accounts do.
-    pub group_account: bool,
     /// Whether it is active.
     pub active: bool,
-    /// When it expires, in FERRY's words; empty if never.
-    pub expires: String,
 }
 
 /// Why something is no answer.
@@ -54,13 +50,9 @@ struct Wire {
 #[derive(Deserialize)]
 struct Output {
     uid: i64,
-    #[serde(default)]
-    groupaccount: bool,
     // what does not say that it is inactive is not
     #[serde(default = "yes")]
     status: bool,
-    #[serde(default)]
-    expirationdate: Option<String>,
 }
 
 fn yes() -> bool {
@@ -87,9 +79,7 @@ impl Answer {
         match u32::try_from(output.uid) {
             Ok(uid) if uid != 0 && uid != u32::MAX => Ok(Self {
                 uid,
-                group_account: output.groupaccount,
                 active: output.status,
-                expires: clean(&output.expirationdate.unwrap_or_default()),
             }),
             _ => Err(Bad::Uid(output.uid)),
         }
@@ -134,11 +124,7 @@ mod tests {
     #[test]
     fn an_answer() {
         let answer = Answer::parse(GOOD.as_bytes()).unwrap();
-        assert_eq!(
-            (answer.uid, answer.group_account, answer.active),
-            (50001, true, true)
-        );
-        assert_eq!(answer.expires, "2038-01-01T00:00:00Z");
+        assert_eq!((answer.uid, answer.active), (50001, true));
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Ledger {
         };
         let edge = edge.clone();
         drop(services);
-        say(self.trace_id, &who, &edge);
+        say(self.trace_id, &who, &name, &edge);
         self.progress.ended(&name, &edge);
     }
 
@@ -167,7 +167,7 @@ impl Ledger {
 }
 
 /// One line for each edge, for those who read logs; its fields are named as the Go service names them.
-fn say(trace_id: TraceId, (experiment, role): &(String, String), edge: &Edge) {
+fn say(trace_id: TraceId, (experiment, role): &(String, String), service: &str, edge: &Edge) {
     let (mut vault, mut credd, mut node, mut path) = (None, None, None, None);
     let kind = match &edge.target {
         Target::Setup => "setup",
@@ -189,7 +189,6 @@ fn say(trace_id: TraceId, (experiment, role): &(String, String), edge: &Edge) {
             "push"
         }
     };
-    let service = format!("{experiment}_{role}");
     match &edge.failure {
         Some(f) => tracing::warn!(
             %trace_id, experiment, role, service, edge = kind, vaultServer = vault, credd, node, path,
