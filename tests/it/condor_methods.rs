@@ -57,6 +57,19 @@ fn a_run_by_a_token_of_the_pool() {
     // nothing there: said before anybody is asked
     let report = refresh(&operator, &["nova_production"]);
     report.only_failed(|edge| edge.kind == "store", &["nothing-to-prove-it"]);
+    assert!(
+        !report.ran.stderr.contains("cannot be read"),
+        "{}",
+        report.ran.stderr
+    );
+    std::fs::write(&directory, "").unwrap();
+    let report = refresh(&operator, &["nova_production"]);
+    assert!(
+        report.ran.stderr.contains("the tokens of a pool cannot be read"),
+        "{}",
+        report.ran.stderr
+    );
+    std::fs::remove_file(&directory).unwrap();
     // somebody else's comes first, and is not taken for ours
     for (file, account) in [("10-other", "dunepro"), ("20-own", "novapro")] {
         let token = security::id_token(bed().layout(), &format!("{account}@mtk.test"), &[]).unwrap();

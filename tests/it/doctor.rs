@@ -110,6 +110,19 @@ fn a_robot_without_a_key() {
         diagnosis.checks
     );
 
+    // who needs no ticket at credds fails there for a reason of its own
+    let other = with(
+        "        keytabPathOverride: /nowhere/x.keytab\n        \
+         condor: {methods: [SSL], certificate: /nowhere/x.crt, key: /nowhere/x.key}\n",
+    );
+    let credds = doctor(&other, SERVICE).checks;
+    let credds: Vec<&Value> = credds.iter().filter(|c| c["hop"] == "credd").collect();
+    assert!(!credds.is_empty());
+    for credd in credds {
+        assert_eq!(credd["health"], "failed", "{credd}");
+        assert!(credd.to_string().contains("/nowhere/x."), "{credd}");
+    }
+
     let name = "behind/managedtokens/mtk.mtk.test";
     let stale = bed().principal_with_stale_keytab(name);
     let operator = with(&format!(

@@ -203,7 +203,11 @@ fn tokens(directory: &Path) -> Vec<IdToken> {
             .take(MOST_FILES)
             .collect(),
         Err(error) => {
-            tracing::debug!(directory = %directory.display(), %error, "no tokens of a pool");
+            if error.kind() == io::ErrorKind::NotFound {
+                tracing::debug!(directory = %directory.display(), "no tokens of a pool");
+            } else {
+                tracing::warn!(directory = %directory.display(), %error, "the tokens of a pool cannot be read");
+            }
             return Vec::new();
         }
     };

@@ -37,8 +37,10 @@ pub(super) async fn examine(case: &Case<'_>) -> Vec<Check> {
         }
         Ok(address) => match case.world.credd(&address, service).await {
             Ok(credd) => one(case, &address, &credd).await,
-            // that was said at its own hop
-            Err(_) if case.ticket.is_none() => {
+            // that was said at its own hop, and nothing else was
+            Err(failure)
+                if case.ticket.is_none() && matches!(failure.stage, Stage::Keytab | Stage::Ticket) =>
+            {
                 Check::skipped(Hop::Credd, address.name(), "there is no ticket")
             }
             Err(failure) => Check::failed(Hop::Credd, &failure, service),
