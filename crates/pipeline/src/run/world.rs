@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
@@ -35,14 +36,18 @@ const PER_CREDD: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct RobotKey {
     principal: Principal,
+    /// Two services may name one principal with keytabs of their own, of which one is stale.
+    keytab: PathBuf,
     account: String,
     access: CondorAccess,
 }
 
 impl RobotKey {
     fn of(service: &Service) -> Self {
+        let (keytab, _) = access::principal(service);
         Self {
             principal: service.principal.clone(),
+            keytab: keytab.to_owned(),
             account: service.account.clone(),
             access: service.condor.clone(),
         }
@@ -288,5 +293,24 @@ pub(crate) fn quota(quota: &config::VaultQuota) -> vault_client::Quota {
         block: quota.block,
         share: quota.share,
         ..vault_client::Quota::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn robots_with_keytabs_of_their_own_share_no_failure() {
+        let text = "vaultServer: vault.test\ncondorCollectorHost: cm.test\n\
+                    kerberosPrincipalPattern: '{{.Account}}/robot@TEST'\nexperiments:\n  dune:\n    roles:\n      \
+                    production: {account: dunepro, keytabPathOverride: /k/good}\n      \
+                    analysis: {account: dunepro, keytabPathOverride: /k/stale}\n      \
+                    calibration: {account: dunepro, keytabPathOverride: /k/good}\n";
+        let path = std::path::Path::new("managedTokens.yml");
+        let site = config::parse(path, text, &config::Env::default()).unwrap().site;
+        let key = |role: &str| RobotKey::of(site.services.iter().find(|s| s.id.role == role).unwrap());
+        assert_ne!(key("production"), key("analysis"));
+        assert_eq!(key("production"), key("calibration"));
     }
 }
