@@ -13,8 +13,8 @@ mod properties;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub(crate) use site::first_end;
 pub use site::{Due, Held, Memory, one, plan};
+pub(crate) use site::{discovers, first_end, stores};
 
 /// How far ahead of now a record may be before the clock is held to have gone back: what Kerberos allows clocks to
 /// differ by.
@@ -27,6 +27,8 @@ pub struct Policy {
     pub renew_before: SignedDuration,
     /// A node's token is renewed when less than this is left.
     pub node_minimum: SignedDuration,
+    /// Whether each credd of a service has a login of its own (`mtk.vault.tokenPerCredd`).
+    pub token_per_credd: bool,
 }
 
 impl Policy {
@@ -37,6 +39,7 @@ impl Policy {
         Self {
             renew_before: signed(site.renew_before),
             node_minimum: signed(service.min_token_lifetime),
+            token_per_credd: site.vault.token_per_credd,
         }
     }
 }
@@ -213,6 +216,7 @@ mod tests {
     const POLICY: Policy = Policy {
         renew_before: SignedDuration::from_secs(14 * DAY),
         node_minimum: SignedDuration::from_secs(3 * DAY),
+        token_per_credd: false,
     };
 
     fn at(seconds: i64) -> Timestamp {

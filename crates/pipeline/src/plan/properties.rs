@@ -29,6 +29,8 @@ struct Wish {
     token: Option<(f64, f64)>,
     /// Per file, in order: whether it was pushed, and whether with the token in hand.
     pushed: Vec<(bool, bool)>,
+    /// Whether each credd has a login of its own: the first wish decides for the site.
+    apart: bool,
 }
 
 fn day() -> impl Strategy<Value = f64> {
@@ -55,14 +57,16 @@ fn wish() -> impl Strategy<Value = Wish> {
         vec((0..4u8, past(), day()), 0..4),
         option::of((past(), day())),
         vec(any::<(bool, bool)>(), 9),
+        any::<bool>(),
     )
-        .prop_map(|(named, nodes, uid, stores, token, pushed)| Wish {
+        .prop_map(|(named, nodes, uid, stores, token, pushed, apart)| Wish {
             named,
             nodes,
             uid,
             stores,
             token,
             pushed,
+            apart,
         })
 }
 
@@ -83,9 +87,11 @@ fn digest(content: &[u8]) -> String {
 }
 
 fn site(wishes: &[Wish]) -> Site {
-    let mut text = "vaultServer: vault.test\ncondorCollectorHost: cm.test\n\
-                    kerberosPrincipalPattern: '{{.Account}}/robot@TEST'\nexperiments:\n"
-        .to_owned();
+    let apart = wishes.first().is_some_and(|wish| wish.apart);
+    let mut text = format!(
+        "vaultServer: vault.test\ncondorCollectorHost: cm.test\nmtk: {{vault: {{tokenPerCredd: {apart}}}}}\n\
+         kerberosPrincipalPattern: '{{{{.Account}}}}/robot@TEST'\nexperiments:\n"
+    );
     for (n, wish) in wishes.iter().enumerate() {
         let nodes: Vec<String> = (0..wish.nodes).map(|k| format!("node{k}.test")).collect();
         text += &format!("  exp{n}:\n    roles:\n      production:\n        account: acc{n}\n");
@@ -198,6 +204,17 @@ impl World {
         plan(&self.site, &Selection::default(), &memory, now)
     }
 
+    /// Whether each of the service's credds has a login of its own.
+    fn apart(&self, service: &Service) -> bool {
+        self.site.vault.token_per_credd && self.credds(service).len() > 1
+    }
+
+    /// The credd whose login the node token is made from.
+    fn first(&self, service: &Service) -> Option<String> {
+        let named = service.credds.first().cloned();
+        named.or_else(|| self.credds(service).into_iter().next())
+    }
+
     /// Every credd a service's token belongs in, as far as one can know.
     fn credds(&self, service: &Service) -> BTreeSet<String> {
         if !service.credds.is_empty() {
@@ -246,16 +263,20 @@ impl World {
         };
         let held = self.held.get(key);
         let credds = self.credds(service);
-        let login = credds.is_empty()
-            || credds.iter().any(|c| store(c))
-            || !service.nodes.is_empty() && held.is_none_or(|h| too_short(h.issued, h.until, 3));
+        let node_token = !service.nodes.is_empty() && held.is_none_or(|h| too_short(h.issued, h.until, 3));
+        let login = credds.is_empty() || credds.iter().any(|c| store(c)) || node_token;
+        let apart = self.apart(service);
+        let new_token = if apart { node_token } else { login };
         match edge {
             EdgeId::Login { .. } => login,
+            EdgeId::Store { credd, .. } if apart => {
+                store(credd) || node_token && self.first(service).as_ref() == Some(credd)
+            }
             EdgeId::Store { credd, .. } => login || store(credd),
             EdgeId::Push { path, .. } if service.uid.is_some() => {
                 let there = self.snapshot.pushes.get(edge).map(|p| p.digest.as_str());
                 if path.contains("/vt_u") {
-                    login || there != Some("now")
+                    new_token || there != Some("now")
                 } else {
                     there != Some(digest(service.role_file_content().as_bytes()).as_str())
                 }
@@ -282,6 +303,13 @@ impl World {
                 .clone();
             match &due.edge {
                 EdgeId::Login { .. } => {
+                    // with logins apart the node token is made anew only when it is due itself
+                    let lives = |h: &Held| {
+                        h.issued <= now + CLOCK_STEP && h.until >= now + SignedDuration::from_hours(3 * 24)
+                    };
+                    if self.apart(&service) && self.held.get(&key).is_some_and(lives) {
+                        continue;
+                    }
                     let (accessor, digest) = (now.to_string(), now.to_string());
                     let (issued, until) = (now, now + short);
                     let held = Held {
@@ -412,6 +440,7 @@ fn thousands_of_services_are_planned_in_a_moment() {
         stores: vec![(0, -1.0, 20.0), (1, -1.0, 20.0), (2, -1.0, 13.0)],
         token: Some((-1.0, 6.0)),
         pushed: vec![(true, true); 9],
+        apart: false,
     };
     let world = world(&vec![wish; 2_000]);
     let began = std::time::Instant::now();

@@ -83,7 +83,12 @@ pub fn one(
     let key = service_key(service);
     let held = memory.node_tokens.get(&key);
     let wants_node_token = !service.nodes.is_empty();
-    let stores = stores(service, &key, selection, memory.snapshot);
+    let name = service.name.to_string();
+    let known = memory.snapshot.stores_of(&key);
+    let known = known.filter(|s| s.credential_name == name);
+    let known = known.map(|s| (s.credd.clone(), StoredThere::from(s))).collect();
+    let stores = stores(service, selection, &known);
+    let apart = policy.token_per_credd && stores.len() > 1;
     let mut due = Vec::new();
 
     let node_token = wants_node_token
@@ -91,21 +96,34 @@ pub fn one(
         .flatten();
     let own: Vec<_> = stores
         .iter()
-        .map(|(_, known)| store_due(known.as_ref(), AtPeer::NotAsked, policy, now))
+        .map(|(_, known)| store_due(*known, AtPeer::NotAsked, policy, now))
         .collect();
     let undiscovered = stores.is_empty() && discovers(service);
     let login = node_token
+        .clone()
         .or_else(|| own.iter().flatten().next().cloned())
         .or_else(|| undiscovered.then_some(Reason::NeverStored));
 
-    for ((edge, known), own) in stores.into_iter().zip(own) {
-        // a login's token goes to all credds: it costs nothing at Vault
-        if let Some(reason) = own.or_else(|| login.is_some().then_some(Reason::NewToken)) {
+    for (n, ((credd, known), own)) in stores.into_iter().zip(own).enumerate() {
+        // a login's token goes to all credds, for it costs nothing at Vault; where each has one of its own, the node
+        // token's goes to the first
+        let with_login = match apart {
+            true => node_token.clone().filter(|_| n == 0),
+            false => login.as_ref().map(|_| Reason::NewToken),
+        };
+        if let Some(reason) = own.or(with_login) {
             let ends = known.map(|k| k.expires);
+            let (service, credd, name) = (key.clone(), credd.to_owned(), name.clone());
+            let edge = EdgeId::Store { service, credd, name };
             due.push(Due { edge, reason, ends });
         }
     }
-    push_edges(service, &key, selection, memory, login.is_some(), &mut due);
+    let new_token = if apart {
+        node_token.is_some()
+    } else {
+        login.is_some()
+    };
+    push_edges(service, &key, selection, memory, new_token, &mut due);
     if let Some(reason) = login {
         let ends = due.iter().map(|d| d.ends).min().flatten();
         let ends = match (held.filter(|_| wants_node_token), wants_node_token) {
@@ -136,37 +154,29 @@ pub(crate) fn first_end<'a>(
 }
 
 /// Whether credds are looked for.
-fn discovers(service: &Service) -> bool {
+pub(crate) fn discovers(service: &Service) -> bool {
     service.store && !(service.collectors.is_empty() && service.credds.is_empty())
 }
 
-fn stores(
-    service: &Service,
-    key: &ServiceKey,
+/// The credds a service's token belongs in, with what is known of each: those that are configured, in their order, else
+/// those known from before, by name. `known` is what is remembered of the service's own credential.
+pub(crate) fn stores<'a>(
+    service: &'a Service,
     selection: &Selection,
-    snapshot: &Snapshot,
-) -> Vec<(EdgeId, Option<StoredThere>)> {
+    known: &'a BTreeMap<String, StoredThere>,
+) -> Vec<(&'a str, Option<&'a StoredThere>)> {
     if !discovers(service) {
         return Vec::new();
     }
-    let name = service.name.to_string();
-    let mut credds: BTreeSet<&str> = service.credds.iter().map(String::as_str).collect();
+    let mut credds: Vec<&str> = service.credds.iter().map(String::as_str).collect();
     if credds.is_empty() {
-        credds.extend(
-            snapshot
-                .stores_of(key)
-                .filter(|s| s.credential_name == name)
-                .map(|s| s.credd.as_str()),
-        );
+        credds.extend(known.keys().map(String::as_str));
     }
+    let mut seen = BTreeSet::new();
     credds
         .into_iter()
-        .filter(|credd| selection.wants_credd(credd))
-        .map(|credd| {
-            let known = snapshot.store(key, credd, &name).map(StoredThere::from);
-            let (service, credd, name) = (key.clone(), credd.to_owned(), name.clone());
-            (EdgeId::Store { service, credd, name }, known)
-        })
+        .filter(|credd| selection.wants_credd(credd) && seen.insert(*credd))
+        .map(|credd| (credd, known.get(credd)))
         .collect()
 }
 
@@ -175,7 +185,7 @@ fn push_edges(
     key: &ServiceKey,
     selection: &Selection,
     memory: &Memory<'_>,
-    login: bool,
+    new_token: bool,
     due: &mut Vec<Due>,
 ) {
     let Some(uid) = service.uid.or_else(|| memory.uids.get(&service.account).copied()) else {
@@ -204,7 +214,7 @@ fn push_edges(
                 Some((accessor, digest)) => push_due(known.as_ref(), accessor, digest),
                 None => known.is_none().then_some(Reason::NeverPushed),
             };
-            let reason = own.or_else(|| (login && token).then_some(Reason::NewToken));
+            let reason = own.or_else(|| (new_token && token).then_some(Reason::NewToken));
             if let Some(reason) = reason {
                 let (service, node, path) = (key.clone(), node.clone(), file.path);
                 due.push(Due {
@@ -214,5 +224,47 @@ fn push_edges(
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(role: &str) -> Service {
+        let text = format!(
+            "vaultServer: vault.test\ncondorCollectorHost: cm.test\n\
+             kerberosPrincipalPattern: '{{{{.Account}}}}/robot@TEST'\nexperiments:\n  dune:\n    roles:\n      \
+             production: {{account: dunepro{role}}}\n"
+        );
+        let path = std::path::Path::new("managedTokens.yml");
+        let mut site = config::parse(path, &text, &config::Env::default()).unwrap().site;
+        assert!(site.broken.is_empty(), "{:#?}", site.broken);
+        site.services.remove(0)
+    }
+
+    #[test]
+    fn credds_no_longer_configured_are_out() {
+        let there = StoredThere {
+            stored_at: Timestamp::UNIX_EPOCH,
+            expires: Timestamp::UNIX_EPOCH,
+            file_time: None,
+        };
+        let known = ["old.test", "new.test"].map(|credd| (credd.to_owned(), there.clone()));
+        let known = BTreeMap::from(known);
+        let of = |role| {
+            let service = service(role);
+            let stores = stores(&service, &Selection::default(), &known);
+            let names = stores
+                .iter()
+                .map(|(credd, known)| format!("{credd} {}", known.is_some()));
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(of(""), ["new.test true", "old.test true"]);
+        assert_eq!(
+            of(", condorCreddHostOverride: 'third.test,new.test'"),
+            ["third.test false", "new.test true"]
+        );
+        assert!(of(", tokenGetterOverride: getToken").is_empty());
     }
 }

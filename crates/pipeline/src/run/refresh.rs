@@ -142,22 +142,13 @@ pub(crate) async fn refresh(
 /// The short way of `--no-verify`: everything that the state knows of is fresh.
 fn trusted(world: &World, index: usize, service: &Service, known: &Known, now: Timestamp) -> bool {
     let policy = world.policy(service);
-    let mut credds: Vec<&String> = known
-        .stores
-        .keys()
-        .filter(|c| world.request.selection.wants_credd(c))
-        .collect();
-    credds.extend(service.credds.iter().filter(|c| !known.stores.contains_key(*c)));
-    let discovers = service.store && !(service.collectors.is_empty() && service.credds.is_empty());
-    if (credds.is_empty() && discovers)
-        || credds
-            .iter()
-            .any(|c| plan::store_due(known.stores.get(*c), AtPeer::NotAsked, &policy, now).is_some())
-    {
+    let stores = plan::stores(service, &world.request.selection, &known.stores);
+    let due = |known| plan::store_due(known, AtPeer::NotAsked, &policy, now).is_some();
+    if (stores.is_empty() && plan::discovers(service)) || stores.iter().any(|(_, known)| due(*known)) {
         return false;
     }
-    for credd in credds {
-        let expires = known.stores.get(credd).map(|s| s.expires);
+    for (credd, known) in stores {
+        let expires = known.map(|s| s.expires);
         let target = store_target(service, credd);
         world
             .ledger

@@ -167,6 +167,7 @@ impl World {
         Policy {
             renew_before: signed(self.renew_before),
             node_minimum: signed(service.min_token_lifetime),
+            token_per_credd: self.token_per_credd,
         }
     }
 
