@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use state::{ServiceKey, Snapshot};
 use zeroize::Zeroizing;
 
-use crate::plan::{self, Pushed, StoredThere};
+use crate::{
+    failure::{Failure, Stage},
+    plan::{self, Pushed, StoredThere},
+};
 
 /// A node token with its accessor.
 #[derive(Debug, Clone)]
@@ -68,6 +71,19 @@ impl Known {
     pub(crate) fn first_end(&self, wants_stores: bool, wants_node_token: bool) -> Option<Timestamp> {
         let node_token = self.node_token.as_ref().map(Kept::until);
         plan::first_end(self.stores.values(), node_token, wants_stores, wants_node_token)
+    }
+
+    /// The node token, if there is one that nodes can use now.
+    pub(crate) fn pushable(&self, service: &Service) -> Result<Kept, Failure> {
+        let alive = |token: &&Kept| token.until() > Timestamp::now();
+        self.node_token.as_ref().filter(alive).cloned().ok_or_else(|| {
+            Failure::text(
+                Stage::Push,
+                "no-node-token",
+                service.id.to_string(),
+                "there is no node token to push; `mtk refresh` makes one",
+            )
+        })
     }
 
     /// From everything that is remembered.

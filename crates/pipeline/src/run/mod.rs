@@ -243,20 +243,7 @@ async fn one(
         let _ = postman.send(letter);
     };
     if world.request.what == What::Push {
-        post(
-            known
-                .node_token
-                .clone()
-                .filter(|t| t.until() > Timestamp::now())
-                .ok_or_else(|| {
-                    Failure::text(
-                        Stage::Push,
-                        "no-node-token",
-                        service.id.to_string(),
-                        "there is no node token to push; `mtk refresh` makes one",
-                    )
-                }),
-        );
+        post(known.pushable(&service));
     } else {
         refresh::refresh(&world, index, &service, known.key.clone(), &known, &post).await;
     }

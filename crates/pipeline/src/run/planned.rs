@@ -25,6 +25,22 @@ pub(super) fn write_down<'a>(
     let digest = |content: &[u8]| world.state.digest(content);
     let what = world.request.what;
     for (index, service, known) in services {
+        let cannot_push = match what {
+            What::Refresh => None,
+            What::Push => known.pushable(service).and_then(|_| world.uid(service)).err(),
+            What::Run => world.uid(service).err(),
+        };
+        if let Some(failure) = &cannot_push {
+            let nodes = service.nodes.iter();
+            for node in nodes.filter(|n| world.request.selection.wants_node(n)) {
+                let (node, path) = (node.clone(), "*".to_owned());
+                let ending = Ending::failed(failure.clone());
+                world.ledger.end(index, Target::Push { node, path }, ending);
+            }
+            if what == What::Push {
+                continue;
+            }
+        }
         let held = held(world, known);
         let memory = Memory {
             snapshot,
@@ -52,14 +68,6 @@ pub(super) fn write_down<'a>(
                 world.ledger.end(index, target, ending);
             }
             planned.insert(due.edge);
-        }
-        if let (Err(failure), true) = (world.uid(service), what != What::Refresh) {
-            let nodes = service.nodes.iter();
-            for node in nodes.filter(|n| world.request.selection.wants_node(n)) {
-                let (node, path) = (node.clone(), "*".to_owned());
-                let ending = Ending::failed(failure.clone());
-                world.ledger.end(index, Target::Push { node, path }, ending);
-            }
         }
         let stores = snapshot.store_edges_of(&known.key);
         let stores = stores.map(|(edge, store)| (edge, Some(store.expires)));

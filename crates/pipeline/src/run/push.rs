@@ -122,27 +122,11 @@ fn sort(world: &World, bag: Vec<Letter>) -> BTreeMap<String, Vec<Item>> {
     by_node
 }
 
-/// Without a token there is nothing to bring: a plan says which files would come, a run says why none does.
+/// Nothing can be brought there: there is no token, or it is not known which files.
 fn undelivered(world: &World, letter: &Letter, node: &str, failure: Failure) {
-    let push = |path: String| Target::Push {
-        node: node.to_owned(),
-        path,
-    };
-    let files = world
-        .uid(&letter.service)
-        .ok()
-        .and_then(|uid| letter.service.destinations_on(node, uid).ok());
-    match files.filter(|_| world.request.dry_run) {
-        Some(files) => {
-            for file in files {
-                let ending = Ending::new(Outcome::Due).because(Some(&failure.text));
-                world.ledger.end(letter.index, push(file.path), ending);
-            }
-        }
-        None => world
-            .ledger
-            .end(letter.index, push("*".to_owned()), Ending::failed(failure)),
-    }
+    let (node, path) = (node.to_owned(), "*".to_owned());
+    let target = Target::Push { node, path };
+    world.ledger.end(letter.index, target, Ending::failed(failure));
 }
 
 fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failure> {
@@ -159,6 +143,8 @@ fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failur
     Ok(destinations
         .into_iter()
         .map(|destination| {
+            // what holds no token is what it is, whatever token there will be
+            let planned = planned.clone().filter(|_| destination.kind != Kind::DefaultRole);
             let (content, expires, accessor) = match (destination.kind, kept) {
                 (Kind::DefaultRole, _) => (service.role_file_content().into(), None, String::new()),
                 (Kind::VaultTokenDefault | Kind::VaultTokenService, Some(kept)) => (
@@ -179,7 +165,7 @@ fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failur
                 content,
                 expires,
                 accessor,
-                planned: planned.clone(),
+                planned,
             }
         })
         .collect())
