@@ -106,6 +106,62 @@ fn a_damaged_state_is_set_aside_and_everything_comes_back() {
     assert_eq!(shown["set_aside"].as_array().unwrap().len(), 2);
 }
 
+/// Somebody who holds the lock of a state directory and does nothing else.
+fn holder(operator: &Operator) -> std::fs::File {
+    let file = fs::File::options()
+        .write(true)
+        .open(operator.state().join("lock"))
+        .unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    file
+}
+
+#[test]
+fn nobody_repairs_a_state_that_another_has_in_hand() {
+    const SERVICE: &str = "nova_production";
+    let operator = Operator::new();
+    operator.run(&["--service", SERVICE]).all(&["done", "fresh"]);
+    let held = holder(&operator);
+    // what is sound is read beside whoever is at work
+    let planned = operator.run(&["--service", SERVICE, "--dry-run", "--no-verify"]);
+    planned.all(&["trusted"]);
+    let seen = operator.mtk(&["doctor", SERVICE]);
+    assert_eq!(seen.code, Some(0), "{}", seen.stderr);
+    let waited = operator.mtk(&["onboard", SERVICE, "--json", "--wait", "1"]);
+    assert_eq!(
+        (waited.code, waited.stdout.as_str()),
+        (Some(3), ""),
+        "{}",
+        waited.stderr
+    );
+
+    let database = operator.state().join("state.db");
+    let damaged = b"garbage".repeat(500);
+    fs::write(&database, &damaged).unwrap();
+    drop(fs::remove_file(operator.state().join("state.db-wal")));
+    for args in [
+        ["run", "--dry-run"].as_slice(),
+        &["doctor", SERVICE],
+        &["revoke", SERVICE, "--yes"],
+    ] {
+        let refused = operator.mtk(args);
+        assert_eq!(refused.code, Some(2), "{args:?}: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains("nothing was repaired"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(fs::read(&database).unwrap(), damaged, "{args:?}");
+    }
+    drop(held);
+    let repaired = operator.run(&["--service", SERVICE, "--dry-run", "--no-verify"]);
+    assert!(
+        repaired.ran.stderr.contains("set aside as"),
+        "{}",
+        repaired.ran.stderr
+    );
+}
+
 #[test]
 fn a_state_moves_to_another_host() {
     let (here, there) = (Operator::new(), Operator::new());

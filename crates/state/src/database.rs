@@ -67,13 +67,16 @@ pub(crate) fn is_nonsense(error: &Error) -> bool {
     }
 }
 
-pub(crate) async fn open_read_only(directory: &Directory) -> Result<SqlitePool, Error> {
+/// Opens what there is and leaves it what it is: nothing is begun, brought to this version's schema, or set aside.
+pub(crate) async fn open_as_it_is(directory: &Directory, read_only: bool) -> Result<SqlitePool, Error> {
     let path = directory.path_of(DATABASE);
     let failed = |source| Error::Database {
         path: path.clone(),
         source,
     };
-    let pool = pool(options(directory).read_only(true)).await.map_err(failed)?;
+    let pool = pool(options(directory).read_only(read_only))
+        .await
+        .map_err(failed)?;
     match application_id(&pool).await.map_err(failed)? {
         APPLICATION_ID => Ok(pool),
         0 => Err(Error::NoState {

@@ -184,6 +184,18 @@ impl State {
     /// # Errors
     /// [`Error::NoState`] if there is none, else [`Error`].
     pub async fn open_read_only(dir: &Path) -> Result<Self, Error> {
+        Self::open_as_it_is(dir, true).await
+    }
+
+    /// Opens the state to write while another holds the [`Lock`]: nothing is begun, migrated or repaired, for it is in use.
+    ///
+    /// # Errors
+    /// [`Error::NoState`] if there is none, else [`Error`].
+    pub async fn open_beside(dir: &Path) -> Result<Self, Error> {
+        Self::open_as_it_is(dir, false).await
+    }
+
+    async fn open_as_it_is(dir: &Path, read_only: bool) -> Result<Self, Error> {
         let directory = Directory::open(dir)?.ok_or_else(|| Error::NoState { path: dir.to_owned() })?;
         if !directory.holds(DATABASE)? {
             return Err(Error::NoState { path: dir.to_owned() });
@@ -193,7 +205,7 @@ impl State {
             Some(key) => key,
             None => directory::random_key()?,
         };
-        let pool = database::open_read_only(&directory).await?;
+        let pool = database::open_as_it_is(&directory, read_only).await?;
         Ok(Self::new(pool, directory, key))
     }
 

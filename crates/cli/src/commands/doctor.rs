@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use pipeline::{Check, Diagnosis, Health};
 
-use super::run::open;
+use super::run::open_to_read;
 use crate::{
     Problem,
     args::{Cli, Output},
@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) async fn doctor(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
     let service = site::service(&site, &args.service)?;
-    let state = open(&site::state_dir(cli, &site)).await?;
+    let state = open_to_read(&site::state_dir(cli, &site)).await?;
     let (_stopper, stop) = pipeline::stop_pair();
     let diagnosis = pipeline::doctor(&site, state.clone(), service, stop)
         .await

@@ -2,12 +2,13 @@
 
 use std::{io::IsTerminal, time::Duration};
 
+use jiff::SignedDuration;
 use pipeline::{Audience, Failure, Invitation, Onboarded, span};
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::run::open;
+use super::run::{lock_in_time, open};
 use crate::{Problem, args::Cli, exit::Exit, output, site};
 
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,8 @@ pub(crate) struct Args {
     #[arg(value_name = "SERVICE")]
     service: String,
 
-    /// How long to wait for somebody to agree, in seconds. Vault forgets a login after 600.
+    /// How long to wait for somebody to agree, and before that for another mtk to end, in seconds. Vault forgets a login
+    /// after 600.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
 
@@ -37,7 +39,12 @@ pub(crate) struct Args {
 pub(crate) async fn onboard(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
     let service = site::service(&site, &args.service)?;
-    let state = open(&site::state_dir(cli, &site)).await?;
+    let dir = site::state_dir(cli, &site);
+    // for the opening only: nobody is kept out while a person makes up their mind
+    let patience = SignedDuration::try_from(Duration::from_secs(args.wait)).ok();
+    let lock = lock_in_time(&dir, patience).await?;
+    let state = open(&dir).await?;
+    drop(lock);
     let (stopper, stop) = pipeline::stop_pair();
     let mut term = signal(SignalKind::terminate()).map_err(Problem::usage)?;
     let mut int = signal(SignalKind::interrupt()).map_err(Problem::usage)?;

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use credential::LongToken;
 use pipeline::{Ended, Step};
 
-use super::run::{lock, open};
+use super::run::open_beside;
 use crate::{
     Problem,
     args::{Cli, Output},
@@ -60,18 +60,11 @@ pub(crate) async fn revoke(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
         ask(service, args.everywhere).map_err(Problem::usage)?;
     }
     let dir = site::state_dir(cli, &site);
-    let state = open(&dir).await?;
     // a panic button does not wait for whoever is at work
-    let _lock = match lock(&dir) {
-        Ok(lock) => Some(lock),
-        Err(problem) if problem.exit == Exit::Locked => {
-            output::warn(
-                "another mtk is at work and may put back what is taken: repeat this when it has ended",
-            );
-            None
-        }
-        Err(problem) => return Err(problem),
-    };
+    let (lock, state) = open_beside(&dir).await?;
+    if lock.is_none() {
+        output::warn("another mtk is at work and may put back what is taken: repeat this when it has ended");
+    }
     let (_stopper, stop) = pipeline::stop_pair();
     let text = args.output == Output::Text;
     let mut told = |step: &Step| {

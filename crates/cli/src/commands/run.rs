@@ -30,12 +30,15 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     let selection = site::selected(&site, Selection::from(&args.selection))?;
     let dir = site::state_dir(cli, &site);
     // first the lock: a damaged database is not put away under somebody's hands
-    let lock = match (args.dry_run, args.wait) {
-        (true, _) => None,
-        (false, None) => Some(lock(&dir)?),
-        (false, Some(patience)) => Some(lock_in_time(&dir, patience).await?),
+    let (lock, state) = if args.dry_run {
+        (None, open_to_read(&dir).await?)
+    } else {
+        let lock = match args.wait {
+            None => lock(&dir)?,
+            Some(patience) => lock_in_time(&dir, patience).await?,
+        };
+        (Some(lock), open(&dir).await?)
     };
-    let state = open(&dir).await?;
     if lock.is_some()
         && let Err(error) = state.sweep()
     {
@@ -97,6 +100,44 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     Ok(if all_fresh { Exit::Fresh } else { Exit::SomeFailed })
 }
 
+/// Opens the state for a command that writes nothing into it. The lock is held for the opening only, which may migrate
+/// the database or set it aside; while another mtk has it, it is left as it is.
+pub(crate) async fn open_to_read(dir: &std::path::Path) -> Result<State, Problem> {
+    match lock(dir) {
+        Ok(_lock) => open(dir).await,
+        Err(locked) if locked.exit == Exit::Locked => match State::open_read_only(dir).await {
+            // whoever holds the lock is about to begin it
+            Err(state::Error::NoState { .. }) => Err(locked),
+            other => unusable(dir, other),
+        },
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Opens the state to write into it beside whoever holds the lock, if somebody does: then it is left as it is.
+pub(crate) async fn open_beside(dir: &std::path::Path) -> Result<(Option<state::Lock>, State), Problem> {
+    match lock(dir) {
+        Ok(lock) => Ok((Some(lock), open(dir).await?)),
+        Err(locked) if locked.exit == Exit::Locked => match State::open_beside(dir).await {
+            Err(state::Error::NoState { .. }) => Err(locked),
+            other => Ok((None, unusable(dir, other)?)),
+        },
+        Err(problem) => Err(problem),
+    }
+}
+
+fn unusable(dir: &std::path::Path, opened: Result<State, state::Error>) -> Result<State, Problem> {
+    opened
+        .with_context(|| {
+            format!(
+                "the state in {} cannot be used, and another mtk holds its lock: nothing was repaired",
+                dir.display()
+            )
+        })
+        .map_err(Problem::usage)
+}
+
+/// Opens the state. Who calls this holds the lock.
 pub(crate) async fn open(dir: &std::path::Path) -> Result<State, Problem> {
     let (state, opened) = State::open(dir)
         .await
@@ -112,7 +153,7 @@ pub(crate) async fn open(dir: &std::path::Path) -> Result<State, Problem> {
 }
 
 /// Waits for whoever holds the lock: for so long, or as long as it takes.
-async fn lock_in_time(
+pub(crate) async fn lock_in_time(
     dir: &std::path::Path,
     patience: Option<SignedDuration>,
 ) -> Result<state::Lock, Problem> {
