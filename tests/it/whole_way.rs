@@ -1,6 +1,9 @@
 //! A keytab goes in, and every token lies in its own robot's place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use testkit::site::{self, SERVICES};
 
@@ -133,7 +136,12 @@ fn a_dry_run_touches_nothing() {
         planned.traffic("vault_requests") + planned.traffic("stores") + planned.traffic("files_written"),
         0
     );
-    planned.all(&["due"]);
+    for edge in planned.edges() {
+        // what holds no token may lie on the node from before, and is then as it should be
+        let role_file = edge.kind == "push" && !edge.path.contains("/vt_u");
+        let fresh = role_file && edge.outcome == "fresh";
+        assert!(edge.outcome == "due" || fresh, "{edge:#?}");
+    }
     for kind in ["login", "store", "push"] {
         assert!(
             planned.edges().iter().any(|e| e.kind == kind),
@@ -149,6 +157,47 @@ fn a_dry_run_touches_nothing() {
     let nothing = operator.run(&["--dry-run", "--no-verify"]);
     nothing.all(&["trusted"]);
     assert_eq!(pushes(&nothing), pushes(&planned));
+}
+
+#[test]
+fn a_dry_run_without_node_tokens_says_what_a_run_would_do() {
+    const SERVICE: &str = "nova_production";
+    let operator = Operator::new();
+    operator.run(&["--service", SERVICE]).all(&["done", "fresh"]);
+    fs::remove_dir_all(operator.state().join("node-tokens")).unwrap();
+    let planned = operator.run(&["--service", SERVICE, "--dry-run"]);
+    let pushes: Vec<_> = planned.edges().into_iter().filter(|e| e.kind == "push").collect();
+    assert_eq!(pushes.len(), 9, "{pushes:#?}");
+    for push in pushes {
+        // what holds no token lies there as it should
+        let due = push.path.contains("/vt_u");
+        assert_eq!(push.outcome, if due { "due" } else { "fresh" }, "{}", push.path);
+    }
+    let args = ["push", "--service", SERVICE, "--output", "json"];
+    let real = operator.report(&args);
+    real.only_failed(|e| e.kind == "push", &["no-node-token"]);
+    let by_memory = operator.report(&[&args[..], &["--dry-run", "--no-verify"]].concat());
+    by_memory.only_failed(|e| e.kind == "push", &["no-node-token"]);
+    assert_eq!(by_memory.edges().len(), real.edges().len());
+}
+
+#[test]
+fn credds_no_longer_configured_are_not_trusted() {
+    const SERVICE: &str = "nova_production";
+    let operator = Operator::new();
+    operator.run(&["--service", SERVICE]).all(&["done", "fresh"]);
+    let config = operator.path().join("managedTokens.yml");
+    let text = fs::read_to_string(&config).unwrap();
+    let account = "        account: novapro\n";
+    let without = format!("{account}        tokenGetterOverride: getToken\n");
+    fs::write(&config, text.replace(account, &without)).unwrap();
+    let trusted = operator.run(&["--service", SERVICE, "--no-verify"]);
+    trusted.all(&["trusted"]);
+    assert!(
+        trusted.edges().iter().all(|e| e.kind == "push"),
+        "{:#?}",
+        trusted.edges()
+    );
 }
 
 #[test]
