@@ -63,6 +63,9 @@ impl Held {
 pub struct Stored {
     /// The new file's time, by the credd's clock.
     pub top: Timestamp,
+    /// When the credmon last made an access token of it. After a store that waited for the credmon (`Terms::wait`), `None`
+    /// says that it did not react within the credd's 20 s; the credential is stored nevertheless.
+    pub used: Option<Timestamp>,
     /// Whom it was stored for, `name@domain`.
     pub user: String,
     /// Whether the credd itself named us in its answer (23.10.1 and later); before that the session's word counts.
@@ -255,6 +258,7 @@ impl Credd {
                 tracing::info!(credd = %self.peer, user = %target, credential = %name, "credential stored");
                 return Ok(Stored {
                     top,
+                    used: held.used,
                     user: target.to_string(),
                     confirmed: reply.user().is_some(),
                 });
