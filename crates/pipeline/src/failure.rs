@@ -37,6 +37,16 @@ pub enum Stage {
     State,
 }
 
+impl Stage {
+    /// As it is written in JSON and in the state.
+    #[must_use]
+    pub fn word(self) -> String {
+        let value = serde_json::to_value(self).ok();
+        let word = value.as_ref().and_then(serde_json::Value::as_str);
+        word.unwrap_or_default().to_owned()
+    }
+}
+
 /// One failure of one edge. Holds no secret: every text comes from error types that cannot carry one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {

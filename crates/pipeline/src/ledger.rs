@@ -97,6 +97,7 @@ impl Ledger {
                 reason: None,
                 expires: None,
                 failure: None,
+                silenced: false,
                 began,
                 ended: began,
             });
@@ -123,6 +124,7 @@ impl Ledger {
             reason: ending.reason,
             expires: ending.expires,
             failure: ending.failure,
+            silenced: false,
             began: edge.began,
             ended,
         };

@@ -94,6 +94,9 @@ pub struct Edge {
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Whether it is known to be down (`mtk silence`): it was tried, but how it ended is nobody's alarm.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub silenced: bool,
     /// Seconds since the start of the run at which work on it began.
     pub began: f64,
     /// Seconds since the start of the run at which the edge ended.
@@ -211,11 +214,11 @@ impl Report {
             .flat_map(|s| s.edges.iter().map(move |e| (s, e)))
     }
 
-    /// Whether every edge that was asked for is fresh (or, in a dry run, was planned).
+    /// Whether every edge that was asked for is fresh (or, in a dry run, was planned), silenced ones aside.
     #[must_use]
     pub fn all_fresh(&self) -> bool {
         self.edges()
-            .all(|(_, e)| e.outcome.is_fresh() || (self.dry_run && e.outcome == Outcome::Due))
+            .all(|(_, e)| e.silenced || e.outcome.is_fresh() || (self.dry_run && e.outcome == Outcome::Due))
     }
 
     /// Whether anything was due.

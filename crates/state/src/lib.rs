@@ -23,6 +23,7 @@
 //! ```
 
 mod about;
+mod attempt;
 mod consent;
 mod database;
 mod directory;
@@ -32,6 +33,7 @@ mod lock;
 mod node_token;
 mod portable;
 mod records;
+mod silence;
 mod snapshot;
 mod uid;
 mod write;
@@ -48,14 +50,16 @@ use sqlx::SqlitePool;
 use zeroize::Zeroizing;
 
 pub use about::About;
+pub use attempt::Attempt;
 pub use consent::Consent;
 pub use edge::{EdgeId, NotAnEdge};
 pub use go::{GO_APPLICATION_ID, GoDatabase, go_database, go_uids};
 pub use lock::{Held, Lock, LockError, lock};
 pub use portable::{FORMAT, ImportError, VERSION};
 pub use records::{EdgeState, Login, NodeTokenRecord, Push, ServiceKey, Snapshot, Store};
+pub use silence::{Silence, SilenceKind, is_service_silenced, is_silenced};
 pub use uid::{Drift, KnownUid, Learnt};
-pub use write::Fault;
+pub use write::{Fared, Fault};
 
 use directory::Directory;
 

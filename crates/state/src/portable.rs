@@ -15,7 +15,7 @@ pub const FORMAT: &str = "mtk state";
 pub const VERSION: u64 = 1;
 
 /// Columns that hold a time. In the document they are texts people can read.
-const TIMES: [&str; 12] = [
+const TIMES: [&str; 14] = [
     "issued",
     "expires",
     "stored_at",
@@ -28,6 +28,8 @@ const TIMES: [&str; 12] = [
     "since",
     "confirmed",
     "other_at",
+    "until",
+    "ended",
 ];
 
 /// Why a document was not taken in. Nothing was changed.
@@ -118,7 +120,11 @@ impl State {
             }
         }
         // what the next run could not read must not get in
-        self.read_all(&mut work)
+        let readable = async {
+            self.read_all(&mut work).await?;
+            self.read_history(&mut work).await
+        };
+        readable
             .await
             .map_err(|e| unfit("what it says", crate::chain(&e)))?;
         work.commit()

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 
-use crate::EdgeId;
+use crate::{EdgeId, Silence};
 
 /// Who a service is: its place in the configuration, its account and its principal.
 ///
@@ -133,6 +133,8 @@ pub struct Snapshot {
     pub pushes: BTreeMap<EdgeId, Push>,
     /// How edges have fared.
     pub edges: BTreeMap<EdgeId, EdgeState>,
+    /// What was silenced, those over included: see [`crate::is_silenced`].
+    pub silences: Vec<Silence>,
 }
 
 impl Snapshot {

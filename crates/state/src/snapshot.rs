@@ -39,7 +39,27 @@ impl State {
             let edge = self.edge(&row)?;
             all.edges.insert(edge.edge.clone(), edge);
         }
+        all.silences = self.silences_in(&mut work).await?;
         Ok(all)
+    }
+
+    /// Whether the schema has this table: one that is only read may be that of an earlier mtk.
+    pub(crate) async fn has(
+        &self,
+        work: &mut Transaction<'static, Sqlite>,
+        table: &str,
+    ) -> Result<bool, Error> {
+        let query = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?");
+        let row = query.bind(table).fetch_optional(&mut **work).await;
+        Ok(row.map_err(|e| self.failed(e))?.is_some())
+    }
+
+    /// Reads all tries there were, which is more than opening a state should cost.
+    pub(crate) async fn read_history(&self, work: &mut Transaction<'static, Sqlite>) -> Result<(), Error> {
+        for row in self.rows(work, crate::attempt::ATTEMPTS).await? {
+            self.attempt(&row)?;
+        }
+        Ok(())
     }
 
     /// Reads everything there is, to see that it can be read.
@@ -59,6 +79,7 @@ impl State {
         for row in self.rows(work, EDGES).await? {
             self.edge(&row)?;
         }
+        self.silences_in(work).await?;
         for row in self.rows(work, crate::uid::UIDS).await? {
             self.uid(&row)?;
         }
@@ -68,7 +89,7 @@ impl State {
         Ok(())
     }
 
-    async fn rows(
+    pub(crate) async fn rows(
         &self,
         work: &mut Transaction<'static, Sqlite>,
         query: &'static str,

@@ -180,7 +180,7 @@ impl State {
     /// # Errors
     /// [`Error::Database`].
     pub async fn record_success(&self, edge: &EdgeId, at: Timestamp) -> Result<(), Error> {
-        self.record_outcomes(at, &[(edge.clone(), None)]).await
+        self.record_outcomes(at, &[(edge.clone(), Fared::Fresh)]).await
     }
 
     /// An edge failed. The text is cut and cleaned of control characters; that no secret is in it is the caller's
@@ -196,28 +196,32 @@ impl State {
         text: &str,
         next_try: Option<Timestamp>,
     ) -> Result<(), Error> {
-        let (kind, text) = (kind.to_owned(), text.to_owned());
-        let fault = Fault { kind, text, next_try };
-        self.record_outcomes(at, &[(edge.clone(), Some(fault))]).await
+        let (stage, kind, text) = (String::new(), kind.to_owned(), text.to_owned());
+        let fault = Fault {
+            stage,
+            kind,
+            text,
+            next_try,
+        };
+        self.record_outcomes(at, &[(edge.clone(), Fared::Failed(fault))])
+            .await
     }
 
     /// How many edges fared at once, all or none: a run that is told to stop has little time for it.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn record_outcomes(
-        &self,
-        at: Timestamp,
-        edges: &[(EdgeId, Option<Fault>)],
-    ) -> Result<(), Error> {
+    pub async fn record_outcomes(&self, at: Timestamp, edges: &[(EdgeId, Fared)]) -> Result<(), Error> {
         let mut work = self.begin().await?;
-        for (edge, fault) in edges {
-            let query = match fault {
-                None => sqlx::query(SUCCESS)
-                    .bind(edge.to_string())
-                    .bind(at.as_microsecond()),
-                Some(fault) => sqlx::query(FAILURE)
-                    .bind(edge.to_string())
+        for (edge, fared) in edges {
+            let edge = edge.to_string();
+            self.add_attempt(&mut work, &edge, at, fared).await?;
+            let query = match fared {
+                Fared::Done { .. } | Fared::Fresh => {
+                    sqlx::query(SUCCESS).bind(edge).bind(at.as_microsecond())
+                }
+                Fared::Failed(fault) => sqlx::query(FAILURE)
+                    .bind(edge)
                     .bind(at.as_microsecond())
                     .bind(clean(&fault.kind))
                     .bind(clean(&fault.text))
@@ -297,9 +301,25 @@ impl State {
     }
 }
 
+/// How an edge fared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fared {
+    /// Something was made, stored or written.
+    Done {
+        /// Why it was due.
+        reason: Option<String>,
+    },
+    /// It was as it should be.
+    Fresh,
+    /// It failed.
+    Failed(Fault),
+}
+
 /// How an edge failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// Where on the way, a word for programs; empty if that is not known.
+    pub stage: String,
     /// A word for programs.
     pub kind: String,
     /// What it said; no secret is in it.
@@ -322,7 +342,7 @@ const FAILURE: &str =
         next_try = excluded.next_try";
 
 /// What a terminal may show, in at most [`MAX_TEXT`] bytes.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         if out.len() + c.len_utf8() > MAX_TEXT {

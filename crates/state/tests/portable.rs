@@ -107,8 +107,8 @@ async fn what_goes_out_comes_in_again_the_same() {
     let (other, _) = State::open(&there.path()).await.unwrap();
     let rows = other.import(&document, false).await.unwrap();
     assert_eq!(
-        rows, 8,
-        "service, login, node_token, store, push, consent, edge, uid"
+        rows, 9,
+        "service, login, node_token, store, push, consent, edge, attempt, uid"
     );
     assert_eq!(other.snapshot().await.unwrap(), state.snapshot().await.unwrap());
     assert_eq!(other.consents().await.unwrap(), state.consents().await.unwrap());
@@ -117,7 +117,7 @@ async fn what_goes_out_comes_in_again_the_same() {
 
     let again = other.import(&document, false).await;
     assert!(
-        matches!(again, Err(ImportError::NotEmpty { rows: 8 })),
+        matches!(again, Err(ImportError::NotEmpty { rows: 9 })),
         "{again:?}"
     );
     other.import(&document, true).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_state_that_knows_no_service_is_not_empty_for_that() {
     let before = other.export().await.unwrap();
     let refused = other.import(&document, false).await;
     assert!(
-        matches!(refused, Err(ImportError::NotEmpty { rows: 2 })),
+        matches!(refused, Err(ImportError::NotEmpty { rows: 3 })),
         "{refused:?}"
     );
     assert_eq!(other.export().await.unwrap(), before);
@@ -187,6 +187,10 @@ async fn what_does_not_fit_changes_nothing() {
             "is not the name of an edge",
         ),
         (changed("/tables/uid/0/uid", json!("x")), "uid[0] does not fit"),
+        (
+            changed("/tables/attempt/0/outcome", json!("flew")),
+            "no try ends as",
+        ),
     ] {
         let error = state.import(&bad, true).await.unwrap_err();
         assert!(error.to_string().contains(says), "{error} does not say {says}");

@@ -128,7 +128,8 @@ pub async fn run(
         () = overdue(&world, site.timeouts.global) => true,
     };
     tasks.abort_all();
-    let services = ledger.services();
+    let mut services = ledger.services();
+    remember::silenced(&world, &mut services).await;
     if !dry_run {
         remember::outcomes(&world, &services).await;
     }

@@ -1,7 +1,7 @@
 //! How every edge fared, for `mtk status` and for the next run.
 
 use jiff::Timestamp;
-use state::{EdgeId, Fault, ServiceKey};
+use state::{EdgeId, Fared, Fault, ServiceKey};
 
 use super::World;
 use crate::report::{Outcome, ServiceReport, Target};
@@ -11,29 +11,58 @@ pub(crate) async fn outcomes(world: &World, services: &[ServiceReport]) {
     let now = Timestamp::now();
     let mut fared = Vec::new();
     for service in services.iter().filter(|s| !s.principal.is_empty()) {
-        let key = ServiceKey {
-            experiment: service.experiment.clone(),
-            role: service.role.clone(),
-            account: service.account.clone(),
-            principal: service.principal.clone(),
-        };
+        let key = key(service);
         for edge in &service.edges {
             let Some(id) = id(&key, &edge.target) else {
                 continue;
             };
-            let fault = match (&edge.outcome, &edge.failure) {
-                (_, Some(failure)) => Some(Fault {
+            let how = match (&edge.outcome, &edge.failure) {
+                (_, Some(failure)) => Fared::Failed(Fault {
+                    stage: failure.stage.word(),
                     kind: failure.kind.clone(),
                     text: failure.text.clone(),
                     next_try: None,
                 }),
-                (Outcome::Done | Outcome::Fresh, None) => None,
+                (Outcome::Done, None) => Fared::Done {
+                    reason: edge.reason.clone(),
+                },
+                (Outcome::Fresh, None) => Fared::Fresh,
                 _ => continue,
             };
-            fared.push((id, fault));
+            fared.push((id, how));
         }
     }
     world.remember(world.state.record_outcomes(now, &fared).await);
+}
+
+/// Marks what is known to be down, by what somebody may have said while the run went on.
+pub(crate) async fn silenced(world: &World, services: &mut [ServiceReport]) {
+    let silences = match world.state.silences().await {
+        Ok(silences) => silences,
+        Err(error) => {
+            tracing::warn!(%error, "what is silenced cannot be read: nothing is");
+            return;
+        }
+    };
+    let now = Timestamp::now();
+    for service in services {
+        let key = key(service);
+        let whole = state::is_service_silenced(&silences, &key.experiment, &key.role, now).is_some();
+        for edge in &mut service.edges {
+            let at_its_place =
+                || id(&key, &edge.target).and_then(|id| state::is_silenced(&silences, &id, now));
+            edge.silenced = whole || at_its_place().is_some();
+        }
+    }
+}
+
+fn key(service: &ServiceReport) -> ServiceKey {
+    ServiceKey {
+        experiment: service.experiment.clone(),
+        role: service.role.clone(),
+        account: service.account.clone(),
+        principal: service.principal.clone(),
+    }
 }
 
 fn id(key: &ServiceKey, target: &Target) -> Option<EdgeId> {

@@ -146,6 +146,7 @@ fn a_run_is_told_under_the_names_dashboards_know() {
         reason: None,
         expires: None,
         failure: None,
+        silenced: false,
         began,
         ended,
     };
