@@ -25,7 +25,7 @@ pub enum FileError {
         limit: usize,
     },
     /// The directory is not there.
-    #[error("there is no directory {directory} for {path}: it must be made on the node")]
+    #[error("there is no directory {directory} for {path}: it must be made there")]
     NoSuchDirectory {
         /// The destination.
         path: String,
@@ -126,6 +126,24 @@ pub enum FileError {
         /// The server's words.
         said: String,
     },
+    /// A command could not be run.
+    #[error("the command {command} could not be run: {why}")]
+    NotRun {
+        /// What the configuration calls it.
+        command: String,
+        /// What the system says.
+        why: String,
+    },
+    /// A command that was given a secret did not take it.
+    #[error("the command {command} failed ({status}): {said}")]
+    CommandFailed {
+        /// What the configuration calls it.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// Its last words, as far as they hold nothing of the secret.
+        said: String,
+    },
     /// The deadline passed while working on this file.
     #[error("working on {path} took longer than {:.1} s", after.as_secs_f64())]
     TimedOut {
@@ -154,6 +172,7 @@ impl FileError {
                 | Self::Quota { .. }
                 | Self::TimedOut { .. }
                 | Self::SessionLost { .. }
+                | Self::CommandFailed { .. }
                 | Self::ReadBackDiffers { .. }
         )
     }

@@ -1,4 +1,4 @@
-//! A token becomes a file on a node, over SSH.
+//! A token becomes a file on a node, over SSH, or on this host.
 //!
 //! [`place`] opens one session per account and node, brings about every [`File`] given, and says of each what it did:
 //!
@@ -7,6 +7,9 @@
 //!   one in one step (`posix-rename@openssh.com`), and read back. Whatever fails, the old file is as it was;
 //! - a symbolic link at the destination is replaced, never followed.
 //! - [`Mode::Remove`] takes files away again.
+//!
+//! The same is done on this host ([`Here`]), with the kernel's word that no link is followed anywhere on the way; a
+//! [`Command`] takes a secret from its standard input. All are a [`Sink`].
 //!
 //! GSSAPI logins go over russh, public keys, certificates and agents over libssh2 or russh; [`Login::Auto`] asks the node
 //! which it accepts. The system's ssh is run only where a site says so ([`Login::OpenSsh`]). All transports share the dialling, the verdict on the host key and the placement. A host key must be the one in
@@ -51,6 +54,7 @@ mod gate;
 mod identity;
 mod key;
 mod known_hosts;
+mod local;
 mod node;
 mod options;
 #[cfg(feature = "oracles")]
@@ -67,6 +71,7 @@ pub use error::{Error, KeyFault, Stage};
 pub use file_error::FileError;
 pub use gate::Gate;
 pub use known_hosts::{Place, Verdict, default_files};
+pub use local::{Command, Here, OnNode, Results, Sink};
 pub use node::{
     Chosen, Difference, File, Identity, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report,
     Transport,

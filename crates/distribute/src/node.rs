@@ -164,6 +164,10 @@ pub enum Difference {
     NotAFile,
     /// The account may not read what is there.
     Unreadable,
+    /// It belonged to another user than it is to.
+    Owner,
+    /// There is no looking at it: a command was not told this yet.
+    NotTold,
 }
 
 /// What came of one file.

@@ -157,6 +157,9 @@ async fn look<S: Sftp>(sftp: &mut S, file: &File) -> Result<Found, Failed> {
     if there.mode != file.mode {
         return different(Difference::Mode);
     }
+    if sftp.owner().is_some_and(|owner| uid != Some(owner)) {
+        return different(Difference::Owner);
+    }
     match read_all(sftp, &file.path, file.content.len()).await {
         // The content is read for comparing only; it goes nowhere else.
         Ok(bytes) if bytes.as_slice() == file.content.expose() => Ok(Found::Same { uid }),
@@ -315,7 +318,7 @@ fn beside(directory: &str, temp: &str) -> String {
 }
 
 /// Directory and name of a destination.
-fn split(path: &str) -> Result<(&str, &str), FileError> {
+pub(crate) fn split(path: &str) -> Result<(&str, &str), FileError> {
     let bad = |why| {
         Err(FileError::BadPath {
             path: path.to_owned(),

@@ -96,6 +96,11 @@ pub(crate) trait Sftp {
     /// Until when the requests to come may take.
     fn set_deadline(&mut self, at: Instant);
 
+    /// Whom files are to belong to, where that is not settled by who is logged in.
+    fn owner(&self) -> Option<u32> {
+        None
+    }
+
     async fn lstat(&mut self, path: &str) -> Result<Attrs, Fault>;
     async fn stat(&mut self, path: &str) -> Result<Attrs, Fault>;
     async fn open(&mut self, path: &str) -> Result<Self::Handle, Fault>;
