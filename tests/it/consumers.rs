@@ -59,3 +59,107 @@ fn now() -> i64 {
 fn claims(token: &str) -> serde_json::Value {
     testkit::consumers::claims(token).unwrap_or_else(|| panic!("no JWT: {} characters", token.len()))
 }
+
+/// What jobsub_lite asks of a node, as its source has it (`lib/fake_ifdh.py`, `bin/condor_vault_storer`; 2025-07): run as the
+/// account, with GROUP as a user of jobsub has it. Prints the default role, then what is wrong with the files of a role.
+const JOBSUB: &str = r#"
+uid=$(id -u)
+role_file=/tmp/jobsub_default_role_${GROUP}_$uid
+# the role is taken only from a file that is the user's own
+[ -f "$role_file" ] && [ "$(stat -c %u "$role_file")" = "$uid" ] && sed 's/^ *//;s/ *$//' "$role_file"
+for service in "$@"; do
+    for file in /tmp/vt_u$uid /tmp/vt_u$uid-$service; do
+        [ -r "$file" ] || echo "$file cannot be read"
+        # one that the user may write is not managed, and would be renewed and removed by the storer
+        [ -w "$file" ] && echo "$file may be written"
+        [ "$(stat -c %a:%u "$file")" = "400:$uid" ] || echo "$file is not 0400 and the user's own"
+        [ "$(wc -l <"$file")" = 1 ] || echo "$file has more than one line"
+    done
+done
+exit 0
+"#;
+
+#[test]
+fn jobsub_takes_the_files_for_managed_ones_and_the_role_from_its_file() {
+    let operator = Operator::new();
+    operator.run(&[]).all(&["done", "fresh"]);
+    for node in NODES {
+        for service in SERVICES {
+            // of one account with several roles jobsub takes the one that owns the shared files
+            let mut of_account = SERVICES.iter().filter(|s| s.account == service.account);
+            let primary = of_account.clone().next().unwrap();
+            let services: Vec<&str> = of_account.by_ref().map(|s| s.condor).collect();
+            let output = std::process::Command::new("/usr/sbin/chroot")
+                .arg(format!("--userspec={}:100", service.uid))
+                .arg(bed().node_root(node.server))
+                .args(["sh", "-c", JOBSUB, "sh"])
+                .args(&services)
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin")
+                .env("GROUP", service.experiment)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            let role = format!("{}\n", primary.role);
+            let of_group = SERVICES
+                .iter()
+                .find(|s| s.account == service.account && s.experiment == service.experiment)
+                .unwrap();
+            assert_eq!(said, role, "{} on {}: {services:?}", service.account, node.name);
+            assert_eq!(of_group.role, primary.role);
+        }
+    }
+}
+
+/// What jobsub's storer runs for each service: with a managed file it must get no new Vault token (which would be a
+/// second line), must not touch the file, and must read a bearer token.
+const STORER: &str = r#"
+uid=$(id -u)
+bearer=$(mktemp)
+htgettoken -a vault.mtk.test -i "$2" -r "$3" --credkey "$4" --nooidc --nokerberos --nossh -q -o "$bearer" \
+    --vaulttokenttl=28d --vaulttokeninfile=/tmp/vt_u$uid-$1 --vaulttokenfile=/dev/stdout --showbearerurl >"$bearer.out"
+status=$?
+wc -l <"$bearer.out"; cat "$bearer"
+rm -f "$bearer" "$bearer.out"
+exit $status
+"#;
+
+#[test]
+fn the_storer_of_jobsub_uses_the_managed_file_and_leaves_it_alone() {
+    let operator = Operator::new();
+    operator.run(&[]).all(&["done", "fresh"]);
+    for service in SERVICES.iter().filter(|s| s.account == "dunepro") {
+        let path = format!("/tmp/vt_u{}-{}", service.uid, service.condor);
+        let before = std::fs::read(bed().node_path("gss", &path)).unwrap();
+        let output = std::process::Command::new("chroot")
+            .arg(format!("--userspec={}:100", service.uid))
+            .arg(bed().node_root("gss"))
+            .args([
+                "sh",
+                "-c",
+                STORER,
+                "sh",
+                service.condor,
+                service.issuer(),
+                service.role,
+            ])
+            .arg(service.account().credkey())
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/tmp")
+            .env("LC_ALL", "C.UTF-8")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let (lines, token) = said.split_once('\n').unwrap();
+        assert_eq!(lines.trim(), "1", "a new Vault token was made");
+        let groups = claims(token.trim())["wlcg.groups"].to_string();
+        assert!(groups.contains(service.role), "{}: {groups}", service.condor);
+        assert_eq!(std::fs::read(bed().node_path("gss", &path)).unwrap(), before);
+    }
+}

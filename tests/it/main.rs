@@ -23,6 +23,7 @@ mod metrics;
 mod mtk;
 mod observers;
 mod onboarding;
+mod outputs;
 mod packaging;
 mod person;
 mod revocation;

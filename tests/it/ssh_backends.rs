@@ -386,6 +386,34 @@ fn a_certificate_beside_its_key_is_used_without_being_asked_for() {
 }
 
 #[test]
+fn an_agent_and_a_certificate_named_in_the_options_come_before_the_keys() {
+    let kit = Kit::new();
+    std::fs::rename(kit.key("certified-cert.pub"), kit.key("elsewhere.pub")).unwrap();
+    let elsewhere = Identity::Certificate {
+        key: kit.key("certified"),
+        certificate: kit.key("elsewhere.pub"),
+    };
+    for identity in [kit.agent(), elsewhere] {
+        // the login's own key is let in nowhere
+        for login in [
+            Login::Auto {
+                kerberos: None,
+                keys: Vec::new(),
+            },
+            Login::PublicKey {
+                key: kit.key("stranger"),
+            },
+            russh(&kit, Identity::Key(kit.key("stranger"))),
+            openssh(&kit, Identity::Key(kit.key("stranger"))),
+        ] {
+            let mut node = kit.node(login);
+            node.options.identities = vec![identity.clone()];
+            place(&node, &[], Mode::Verify).unwrap_or_else(|e| panic!("{identity:?} {:?}: {e}", node.login));
+        }
+    }
+}
+
+#[test]
 fn an_agent_that_is_not_there_is_named() {
     let kit = Kit::new();
     let gone = || Identity::Agent {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use credential::ServiceName;
 
-use crate::{Finding, Kind, Service, Site, finding::Reporter};
+use crate::{Content, Finding, Kind, Service, Site, finding::Reporter};
 
 /// Findings about services that want the same file on the same node, the same credential at the same credd, or the
 /// same account.
@@ -35,11 +35,15 @@ type Claims = Vec<(usize, Kind)>;
 fn shared_files(site: &Site, report: &mut Reporter) {
     let uids = known_uids(site);
     let mut by_path: BTreeMap<String, Claims> = BTreeMap::new();
+    let mut here: BTreeMap<String, Claims> = BTreeMap::new();
     for (index, service) in site.services.iter().enumerate() {
         let uid = service
             .uid
             .or_else(|| uids.get(service.account.as_str()).copied());
         let uid = uid.map_or_else(|| format!("<uid of {}>", service.account), |uid| uid.to_string());
+        for (output, path) in service.paths_here(&uid) {
+            here.entry(path).or_default().push((index, Kind::Output(output)));
+        }
         for destination in service.paths(&uid) {
             by_path
                 .entry(destination.path)
@@ -47,31 +51,50 @@ fn shared_files(site: &Site, report: &mut Reporter) {
                 .push((index, destination.kind));
         }
     }
-    for (path, claims) in by_path.into_iter().filter(|(_, claims)| claims.len() > 1) {
-        let mut by_node: BTreeMap<&str, Claims> = BTreeMap::new();
+    for (path, claims) in here.into_iter().filter(|(_, claims)| claims.len() > 1) {
+        let nodes = BTreeSet::from(["this host".to_owned()]);
+        shared_file(&path, &services_of(site, &claims), &nodes, report);
+    }
+    // one service alone may meet itself only where a node has two names, or an output one path with another file
+    for (path, claims) in by_path {
+        let mut by_sshd: BTreeMap<String, Contested<'_>> = BTreeMap::new();
         for (index, kind) in claims {
-            for node in site
-                .services
-                .get(index)
-                .map(|s| s.nodes.as_slice())
-                .unwrap_or_default()
-            {
-                by_node.entry(node).or_default().push((index, kind));
+            let Some(service) = site.services.get(index) else {
+                continue;
+            };
+            for node in service.nodes.iter().filter(|node| service.goes_to(node, kind)) {
+                let contested = by_sshd.entry(service.sshd_of(node)).or_default();
+                contested.claims.push((index, kind));
+                contested.names.insert(node);
             }
         }
         // the same claim on fifty nodes is one finding
         let mut by_claim: BTreeMap<Claims, BTreeSet<String>> = BTreeMap::new();
-        for (node, claims) in by_node.into_iter().filter(|(_, claims)| claims.len() > 1) {
-            by_claim.entry(claims).or_default().insert(node.to_owned());
+        for contested in by_sshd.into_values().filter(|c| c.claims.len() > 1) {
+            let names: Vec<&str> = contested.names.into_iter().collect();
+            by_claim
+                .entry(contested.claims)
+                .or_default()
+                .insert(names.join(" = "));
         }
         for (claims, nodes) in by_claim {
-            let all: Vec<(&Service, Kind)> = claims
-                .iter()
-                .filter_map(|(i, kind)| Some((site.services.get(*i)?, *kind)))
-                .collect();
-            shared_file(&path, &all, &nodes, report);
+            shared_file(&path, &services_of(site, &claims), &nodes, report);
         }
     }
+}
+
+/// A path behind one sshd, by whatever name that is reached.
+#[derive(Default)]
+struct Contested<'a> {
+    claims: Claims,
+    names: BTreeSet<&'a str>,
+}
+
+fn services_of<'a>(site: &'a Site, claims: &Claims) -> Vec<(&'a Service, Kind)> {
+    claims
+        .iter()
+        .filter_map(|(i, kind)| Some((site.services.get(*i)?, *kind)))
+        .collect()
 }
 
 fn shared_file(path: &str, all: &[(&Service, Kind)], nodes: &BTreeSet<String>, report: &mut Reporter) {
@@ -80,18 +103,48 @@ fn shared_file(path: &str, all: &[(&Service, Kind)], nodes: &BTreeSet<String>, r
     let (names, nodes) = (names.join(", "), some(nodes));
     let Some((second, _)) = all.get(1) else { return };
     let key = second.id.to_string();
-    if all.iter().any(|(s, _)| s.account != first.account) {
+    if all.iter().all(|(s, _)| s.id == first.id) {
+        let same = all.iter().all(|(_, k)| k == kind);
+        let message = if same {
+            format!(
+                "{path} on {nodes} would be written by {} under each name of that node",
+                first.id
+            )
+        } else {
+            format!(
+                "{path} on {nodes} would be written by {} more than once",
+                first.id
+            )
+        };
+        let advice = if same {
+            "name it once in destinationNodes"
+        } else {
+            "change the path of one"
+        };
+        report.error(first.at, &first.id.to_string(), message, advice);
+    } else if all.iter().any(|(s, _)| s.account != first.account) {
         let message = format!("{names} of different accounts would write {path} on {nodes}");
-        let advice = "put {{.Account}} or {{.DesiredUID}} into defaultRoleFileDestinationTemplate";
+        let advice = if all.iter().any(|(_, k)| matches!(k, Kind::Output(_))) {
+            "put {{.Account}} or {{.Name}} into the path of the output"
+        } else {
+            "put {{.Account}} or {{.DesiredUID}} into defaultRoleFileDestinationTemplate"
+        };
         report.error(second.at, &key, message, advice);
     } else if all.iter().any(|(_, k)| k != kind) {
-        let message = format!("{path} on {nodes} would be a Vault token and a default-role file");
-        report.error(
-            second.at,
-            &key,
-            message,
-            "change defaultRoleFileDestinationTemplate",
+        let mut whats: Vec<&str> = all.iter().map(|(s, k)| what(s, *k)).collect();
+        whats.dedup();
+        let message = format!("{path} on {nodes} would be {} of {names}", whats.join(" and "));
+        let advice = "change defaultRoleFileDestinationTemplate, or the path of the output";
+        report.error(second.at, &key, message, advice);
+    } else if !matches!(kind, Kind::VaultTokenDefault | Kind::DefaultRole) {
+        let message = format!(
+            "{names} of account {} would write {path} on {nodes}, each {} of its own",
+            first.account,
+            what(first, *kind)
         );
+        let advice =
+            "part them by {{.Name}} or {{.Role}} in the path; two entries of one name by destinationNodes";
+        report.error(second.at, &key, message, advice);
     } else {
         let owner = all
             .iter()
@@ -108,6 +161,17 @@ fn shared_file(path: &str, all: &[(&Service, Kind)], nodes: &BTreeSet<String>, r
             let advice = "as the first in the file; say primary: true in the one that is to have it";
             report.warn(second.at, &key, message, advice);
         }
+    }
+}
+
+/// What a kind of file is to people.
+fn what(service: &Service, kind: Kind) -> &'static str {
+    match service.output(kind).map(|output| &output.content) {
+        Some(Content::Bearer { .. }) => "a bearer token",
+        Some(Content::File { .. }) => "a file made elsewhere",
+        Some(Content::VaultToken) => "a Vault token",
+        None if kind == Kind::DefaultRole => "a default-role file",
+        None => "a Vault token",
     }
 }
 

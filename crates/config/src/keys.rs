@@ -5,7 +5,7 @@
 mod ours;
 mod theirs;
 
-pub(crate) use ours::{CONDOR, MTK};
+pub(crate) use ours::{CONDOR, MTK, OUTPUT};
 pub(crate) use theirs::{DEAD, EXPERIMENT, FLAGS, ROLE, TOP};
 
 /// A key the file may hold.

@@ -45,6 +45,7 @@ mod merge;
 #[cfg(feature = "oracles")]
 #[doc(hidden)]
 pub mod oracles;
+mod output;
 mod owners;
 mod plan;
 mod role;
@@ -67,6 +68,7 @@ pub use files::check_files;
 pub use find::{DIRECTORIES, DROP_INS, Env, NAMES, find};
 pub use finding::{Finding, Severity};
 pub use import::{Format, Imported, SCHEMA_NAME, import, same_meaning};
+pub use output::{Content, Output, Owner, THIS_HOST, To};
 pub use schema::schema;
 pub use site::{
     AcceptedKey, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective, Ferry,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::{Kind, Service, finding::Reporter, role::Claim};
+use crate::{Kind, Service, THIS_HOST, finding::Reporter, role::Claim};
 
 /// A role in the order of the file, whether it can run or not.
 pub(crate) struct Claimant {
@@ -25,6 +25,7 @@ pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &
     }
     // who wants what, by account and path
     let mut wanted: BTreeMap<(&str, String), Vec<(usize, Kind)>> = BTreeMap::new();
+    let mut here: BTreeMap<String, Vec<(usize, Kind)>> = BTreeMap::new();
     for (index, claimant) in claimants.iter().enumerate() {
         let claim = &claimant.claim;
         if claim.account.is_empty() {
@@ -40,6 +41,10 @@ pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &
                 .collect(),
             None => vec![(format!("/tmp/vt_u{uid}"), Kind::VaultTokenDefault)],
         };
+        let service = claimant.service.and_then(|s| services.get(s));
+        for (output, path) in service.into_iter().flat_map(|service| service.paths_here(&uid)) {
+            here.entry(path).or_default().push((index, Kind::Output(output)));
+        }
         for (path, kind) in paths {
             wanted
                 .entry((claim.account.as_str(), path))
@@ -48,31 +53,47 @@ pub(crate) fn assign(services: &mut [Service], claimants: &[Claimant], report: &
         }
     }
     for all in wanted.into_values().filter(|all| all.len() > 1) {
-        let mut by_node: BTreeMap<&str, Vec<(usize, Kind)>> = BTreeMap::new();
+        // a node may go by several names
+        let mut by_sshd: BTreeMap<String, Vec<Wish<'_>>> = BTreeMap::new();
         for (index, kind) in all {
-            for node in claimants
-                .get(index)
-                .map(|c| c.claim.nodes.as_slice())
-                .unwrap_or_default()
-            {
-                by_node.entry(node).or_default().push((index, kind));
+            let Some(claimant) = claimants.get(index) else {
+                continue;
+            };
+            let service = claimant.service.and_then(|s| services.get(s));
+            for node in &claimant.claim.nodes {
+                if service.is_some_and(|service| !service.goes_to(node, kind)) {
+                    continue;
+                }
+                // one that cannot run is taken to reach the node as ssh does by itself
+                let sshd = service.map_or_else(|| Service::plain_sshd(node), |s| s.sshd_of(node));
+                by_sshd
+                    .entry(sshd)
+                    .or_default()
+                    .push((index, kind, node.as_str()));
             }
         }
-        for (node, all) in by_node {
-            give(node, all, services, claimants);
+        for all in by_sshd.into_values() {
+            give(&all, services, claimants);
         }
+    }
+    for all in here.into_values() {
+        let all: Vec<Wish<'_>> = all.into_iter().map(|(i, kind)| (i, kind, THIS_HOST)).collect();
+        give(&all, services, claimants);
     }
 }
 
+/// Who wants what there, and the name it has for the node.
+type Wish<'n> = (usize, Kind, &'n str);
+
 /// A file on a node goes to one of those that want it; the others yield.
-fn give(node: &str, all: Vec<(usize, Kind)>, services: &mut [Service], claimants: &[Claimant]) {
+fn give(all: &[Wish<'_>], services: &mut [Service], claimants: &[Claimant]) {
     let marked = all
         .iter()
-        .find(|(i, _)| claimants.get(*i).is_some_and(|c| c.claim.marked));
+        .find(|(i, ..)| claimants.get(*i).is_some_and(|c| c.claim.marked));
     let Some(owner) = marked.or(all.first()).copied() else {
         return;
     };
-    for (index, kind) in all.into_iter().filter(|one| *one != owner) {
+    for (index, kind, node) in all.iter().copied().filter(|one| *one != owner) {
         let service = claimants
             .get(index)
             .and_then(|c| c.service)

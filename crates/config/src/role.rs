@@ -3,6 +3,7 @@
 mod condor;
 mod identity;
 mod nodes;
+mod outputs;
 mod peers;
 mod reach;
 
@@ -61,6 +62,7 @@ struct Setting<'t> {
 pub(crate) struct RoleReader<'a, 't> {
     shared: &'a Shared<'a, 't>,
     role: Section<'t>,
+    experiment: Option<Section<'t>>,
     report: &'a mut Reporter,
     values: Vec<Effective>,
 }
@@ -70,9 +72,16 @@ impl<'a, 't> RoleReader<'a, 't> {
         Self {
             shared,
             role,
+            experiment: None,
             report,
             values: Vec::new(),
         }
+    }
+
+    /// As part of an experiment that may say something for all its roles.
+    pub(crate) fn within(mut self, experiment: &Section<'t>) -> Self {
+        self.experiment = Some(experiment.clone());
+        self
     }
 
     /// Reads the role. `issuer` is the experiment's name at HTCondor, its override applied.
@@ -108,6 +117,7 @@ impl<'a, 't> RoleReader<'a, 't> {
         let disable_notifications = self.truth("disableNotifications").unwrap_or_default();
         let marked = self.marked();
         let scopes = name.as_ref().map(|name| self.scopes(name)).unwrap_or_default();
+        let outputs = self.outputs(&nodes, file_mode);
         let claim = Claim {
             account: account.clone().unwrap_or_default(),
             uid,
@@ -141,12 +151,14 @@ impl<'a, 't> RoleReader<'a, 't> {
                 ssh,
                 ssh_by_node,
                 scopes,
+                outputs,
                 values: Vec::new(),
             }),
             _ => None,
         };
         let service = service.map(|mut service| {
             self.check_role_file(&mut service);
+            self.check_outputs(&service);
             service.values = self.values;
             service
         });

@@ -88,19 +88,20 @@ impl<'t> Section<'t> {
         report: &mut Reporter,
         later: &mut Vec<AcceptedKey>,
     ) -> Section<'t> {
+        let section = self.map_wanted(key, advice, report);
+        section.check_keys(known, Unknown::Refuse, report, later);
+        section
+    }
+
+    /// The same of a map whose keys are names.
+    pub(crate) fn map_wanted(&self, key: &str, advice: &str, report: &mut Reporter) -> Section<'t> {
         let Some(entry) = self.get(key) else {
             return self.nothing(key);
         };
-        match self.map(entry) {
-            Ok(section) => {
-                section.check_keys(known, Unknown::Refuse, report, later);
-                section
-            }
-            Err(why) => {
-                report.refuse(entry.node.at, &self.path_of(&entry.key), why, advice);
-                self.nothing(key)
-            }
-        }
+        self.map(entry).unwrap_or_else(|why| {
+            report.refuse(entry.node.at, &self.path_of(&entry.key), why, advice);
+            self.nothing(key)
+        })
     }
 
     /// What stands below a key that is not there: nothing, but by its name.
@@ -118,7 +119,8 @@ impl<'t> Section<'t> {
         self.map(entry).map_err(said).ok()
     }
 
-    fn map(&self, entry: &'t Entry) -> Result<Section<'t>, String> {
+    /// The map that is an entry's value, or why it is none.
+    pub(crate) fn map(&self, entry: &'t Entry) -> Result<Section<'t>, String> {
         let entries: &[Entry] = match &entry.node.value {
             Value::Map(entries) => entries,
             Value::Null => &[],
@@ -156,7 +158,9 @@ impl<'t> Section<'t> {
             seen.insert(entry.key.to_lowercase(), entry.at);
             match keys::find(known, &entry.key) {
                 // in a role or experiment that is for whoever reads the section, see `wanted`
-                Some(key) if unknown == Unknown::Refuse && matches!(key.fate, Fate::Section(_)) => {}
+                Some(key)
+                    if unknown == Unknown::Refuse
+                        && matches!(key.fate, Fate::Section(_) | Fate::Named(_)) => {}
                 Some(key) => self.follow(entry, key.fate, report, later),
                 None => {
                     let (message, advice) = self.unknown(&entry.key, known);

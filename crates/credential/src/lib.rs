@@ -15,6 +15,7 @@
 
 mod bearer;
 mod claims;
+mod foreign;
 mod issuer_keys;
 mod lifetime;
 mod principal;
@@ -24,6 +25,7 @@ mod vault_token;
 
 pub use bearer::BearerToken;
 pub use claims::{Capability, Claims, Profile};
+pub use foreign::Foreign;
 pub use issuer_keys::{IssuerKeys, Unverified};
 pub use lifetime::Lifetime;
 pub use principal::Principal;

@@ -71,7 +71,7 @@ pub use error::{Error, KeyFault, Stage};
 pub use file_error::FileError;
 pub use gate::Gate;
 pub use known_hosts::{Place, Verdict, default_files};
-pub use local::{Command, Here, OnNode, Results, Sink};
+pub use local::{Brought, Command, Here, OnNode, Results, Sink};
 pub use node::{
     Chosen, Difference, File, Identity, Landed, Limits, Login, MAX_FILE, Method, Mode, Node, Placed, Report,
     Transport,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Identity;
+
 /// Everything about one node's SSH beyond name, port, account and login. The default is strict and direct.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
@@ -18,6 +20,9 @@ pub struct Options {
     /// Hosts to go through, the nearest first (`ProxyJump`). With [`Login::OpenSsh`](crate::Login::OpenSsh) that is
     /// [`Error::JumpByProgram`](crate::Error::JumpByProgram).
     pub jump: Vec<Jump>,
+    /// What to log in with before the login's own keys, where those are tried at all: an agent (`IdentityAgent`),
+    /// certificates that do not lie beside their keys (`CertificateFile`).
+    pub identities: Vec<Identity>,
 }
 
 /// What to do about host keys that no `known_hosts` file vouches for. Revoked keys are refused whatever it says.

@@ -29,6 +29,10 @@ pub enum Stage {
     Child,
     /// Placing files on a node.
     Push,
+    /// Reading a bearer token for an output.
+    Bearer,
+    /// Reading a file made by somebody else.
+    Source,
     /// Waiting for a person to agree to the robot.
     Consent,
     /// Taking back what a robot was given.

@@ -90,6 +90,8 @@ fn pushes(service: &Service, node: &str, uids: &BTreeMap<String, KnownUid>) -> V
     files
         .unwrap_or_default()
         .into_iter()
+        // the Go service has no outputs
+        .filter(|file| !matches!(file.kind, config::Kind::Output(_)))
         .map(|file| EdgeId::Push {
             service: service_key(service),
             node: node.to_owned(),

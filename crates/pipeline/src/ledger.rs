@@ -170,7 +170,7 @@ impl Ledger {
 
 /// One line for each edge, for those who read logs; its fields are named as the Go service names them.
 fn say(trace_id: TraceId, (experiment, role): &(String, String), service: &str, edge: &Edge) {
-    let (mut vault, mut credd, mut node, mut path) = (None, None, None, None);
+    let (mut vault, mut credd, mut node, mut path, mut output) = (None, None, None, None, None);
     let kind = match &edge.target {
         Target::Setup => "setup",
         Target::Discover { .. } => "discover",
@@ -181,6 +181,18 @@ fn say(trace_id: TraceId, (experiment, role): &(String, String), service: &str, 
         Target::Store { credd: name, .. } => {
             credd = Some(name.as_str());
             "store"
+        }
+        Target::Bearer { output: name } => {
+            output = Some(name.as_str());
+            "bearer"
+        }
+        Target::Here { path: file } => {
+            path = Some(file.as_str());
+            "here"
+        }
+        Target::Command { output: name } => {
+            output = Some(name.as_str());
+            "command"
         }
         Target::Push {
             node: name,
@@ -193,11 +205,11 @@ fn say(trace_id: TraceId, (experiment, role): &(String, String), service: &str, 
     };
     match &edge.failure {
         Some(f) => tracing::warn!(
-            %trace_id, experiment, role, service, edge = kind, vaultServer = vault, credd, node, path,
+            %trace_id, experiment, role, service, edge = kind, vaultServer = vault, credd, node, path, output,
             peer = %f.peer, stage = ?f.stage, kind = %f.kind, error = %f.text, "edge failed"
         ),
         None => tracing::info!(
-            %trace_id, experiment, role, service, edge = kind, vaultServer = vault, credd, node, path,
+            %trace_id, experiment, role, service, edge = kind, vaultServer = vault, credd, node, path, output,
             outcome = edge.outcome.word(), seconds = edge.ended - edge.began, "edge ended"
         ),
     }

@@ -6,13 +6,19 @@
 //! A record from the future is not believed: it was written while the clock was ahead, and so was what it says of the
 //! end. It is due once, and right from then on.
 
+mod outputs;
+#[cfg(test)]
+mod outputs_tests;
 mod site;
 
 #[cfg(test)]
 mod properties;
 
+use credential::Lifetime;
 use jiff::{SignedDuration, Timestamp};
 
+pub use outputs::HeldOutput;
+pub(crate) use outputs::{asked, places};
 pub use site::{Due, Held, Memory, one, plan};
 pub(crate) use site::{discovers, first_end, stores};
 
@@ -101,6 +107,8 @@ pub enum Reason {
     NeverStored,
     /// There is no node token, or its file is gone.
     NoNodeToken,
+    /// There is no bearer token of this kind, or its file is gone.
+    NoBearer,
     /// Too little life is left.
     Expiring {
         /// What is left; negative once it is over.
@@ -120,6 +128,8 @@ pub enum Reason {
     },
     /// The service logs in for something else, and this is given the newer token.
     NewToken,
+    /// It holds a bearer token that is read anew.
+    NewBearer,
     /// We have no record of ever having placed it.
     NeverPushed,
     /// What was placed last is not what should be there.
@@ -131,6 +141,7 @@ impl std::fmt::Display for Reason {
         match self {
             Self::NeverStored => f.write_str("never stored"),
             Self::NoNodeToken => f.write_str("no node token yet"),
+            Self::NoBearer => f.write_str("no bearer token yet"),
             Self::Expiring { left } if left.is_negative() => f.write_str("expired"),
             Self::Expiring { left } => write!(f, "expires in {}", crate::words::span(*left)),
             Self::Lost => f.write_str("lost there"),
@@ -139,6 +150,7 @@ impl std::fmt::Display for Reason {
                 write!(f, "recorded at {recorded}, while the clock was ahead")
             }
             Self::NewToken => f.write_str("the service gets a new token"),
+            Self::NewBearer => f.write_str("a new bearer token"),
             Self::NeverPushed => f.write_str("never pushed"),
             Self::OtherContent => f.write_str("something else was pushed last"),
         }
@@ -187,6 +199,23 @@ pub fn push_due(known: Option<&Pushed>, accessor: &str, digest: &str) -> Option<
         Some(known) if known.accessor != accessor || known.digest != digest => Some(Reason::OtherContent),
         Some(_) => None,
     }
+}
+
+/// Whether a bearer token of an output has to be read anew, and why. One that never had as much life as is wanted is
+/// renewed when half of it is over: its issuer has none that live longer.
+#[must_use]
+pub fn bearer_due(kept: Option<Lifetime>, minimum: SignedDuration, now: Timestamp) -> Option<Reason> {
+    let Some(kept) = kept else {
+        return Some(Reason::NoBearer);
+    };
+    let granted = kept.granted();
+    let minimum = if granted >= minimum { minimum } else { granted / 2 };
+    expiring(
+        kept.issued(),
+        kept.until(),
+        minimum.max(SignedDuration::from_secs(1)),
+        now,
+    )
 }
 
 fn expiring(recorded: Timestamp, at: Timestamp, minimum: SignedDuration, now: Timestamp) -> Option<Reason> {
@@ -302,6 +331,21 @@ mod tests {
             node_token_due(token, &POLICY, at(0)),
             Some(Reason::ClockWentBack { recorded })
         );
+    }
+
+    #[test]
+    fn a_bearer_token_is_due_below_its_minimum_or_half_a_life_that_is_shorter() {
+        let due = |life, now| {
+            let kept = Lifetime::between(at(0), at(life));
+            bearer_due(Some(kept), SignedDuration::from_secs(4800), at(now)).is_some()
+        };
+        assert_eq!(
+            bearer_due(None, SignedDuration::ZERO, at(0)),
+            Some(Reason::NoBearer)
+        );
+        assert!(!due(10_800, 6000) && due(10_800, 6001));
+        assert!(!due(1200, 600) && due(1200, 601), "tokens of 20 minutes");
+        assert!(due(0, 0), "one that says of no end");
     }
 
     #[test]

@@ -69,6 +69,21 @@ pub enum Target {
         /// The name of the credential there.
         credential: String,
     },
+    /// A bearer token read for an output.
+    Bearer {
+        /// The output's name.
+        output: String,
+    },
+    /// A file of this host.
+    Here {
+        /// Its path.
+        path: String,
+    },
+    /// A command that takes an output.
+    Command {
+        /// The output's name.
+        output: String,
+    },
     /// A file on a node.
     Push {
         /// The node.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use config::{Service, Site};
 use credential::{LongToken, SecretBytes};
-use distribute::{File, Mode, Placed};
+use distribute::{File, Here, Mode, Placed, Sink};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use kerberos::Ticket;
@@ -22,7 +22,7 @@ use crate::{
     failure::{Failure, Stage},
     onboard::{bystander, cannot},
     robot::Robot,
-    run::{World, node_address, service_key},
+    run::{HERE, World, forget_bearers, local_files, node_address, owner_uid, service_key},
     stop::Stop,
 };
 
@@ -185,6 +185,7 @@ pub async fn revoke(
     tell(vec![case.node_token(&vault).await]);
     if everywhere {
         tell(case.nodes().await);
+        tell(case.this_host().await);
     }
     let now = Timestamp::now();
     let logins = snapshot
@@ -270,7 +271,50 @@ impl Case<'_> {
         self.world.remember(removed);
         self.world
             .remember(self.world.state.forget_node_token(&self.key).await);
+        forget_bearers(self.world, self.service, &self.key);
         ended
+    }
+
+    /// Its files on this host. What a command did with a secret is not ours to undo.
+    async fn this_host(&self) -> Vec<Step> {
+        let world = self.world;
+        let files = match local_files(world, self.service) {
+            Ok(files) => files,
+            Err(failure) => return vec![Step::failed(Taken::File, "this host", &failure)],
+        };
+        let mut steps = Vec::new();
+        for (_, owner, file) in files {
+            let place = format!("this host:{}", file.path);
+            let taken = async {
+                let limits = world.ssh_limits;
+                let owner = owner_uid(owner).await?;
+                let here = Here { owner, limits };
+                let failed =
+                    |e: &distribute::FileError| Failure::new(Stage::Revoke, "this host", e, e.retryable());
+                let results = here.place(std::slice::from_ref(&file), Mode::Remove).await;
+                let results =
+                    results.map_err(|e| Failure::new(Stage::Revoke, "this host", &e, e.retryable()))?;
+                results
+                    .files
+                    .into_iter()
+                    .next()
+                    .map_or(Ok(Placed::Unchanged), |one| {
+                        one.map(|l| l.placed).map_err(|e| failed(&e))
+                    })
+            };
+            steps.push(match taken.await {
+                Ok(placed) => {
+                    let forgotten = world.state.forget_push(&self.key, HERE, &file.path).await;
+                    world.remember(forgotten);
+                    match placed {
+                        Placed::Removed => Step::new(Taken::File, place, Ended::Done, "removed"),
+                        _ => Step::new(Taken::File, place, Ended::Nothing, "there was none"),
+                    }
+                }
+                Err(failure) => Step::failed(Taken::File, place, &failure),
+            });
+        }
+        steps
     }
 
     async fn nodes(&self) -> Vec<Step> {

@@ -83,7 +83,7 @@ impl Selection {
         out.extend(
             self.nodes
                 .iter()
-                .filter(|n| !nodes.contains(&n.as_str()))
+                .filter(|n| !nodes.contains(&n.as_str()) && n.as_str() != config::THIS_HOST)
                 .map(String::as_str),
         );
         out

@@ -1,5 +1,7 @@
 //! How long everything still lives, from what is remembered alone: nobody is asked.
 
+mod outputs;
+
 use std::{collections::BTreeSet, path::Path};
 
 use config::{Checking, Service, Site};
@@ -51,7 +53,7 @@ impl Life {
 /// One thing at one place.
 #[derive(Debug, Clone, Serialize)]
 pub struct StatusEdge {
-    /// `credd` or `node`.
+    /// `credd`, `node`, `bearer` (a token read for an output), `here` (a file of this host) or `command`.
     pub kind: &'static str,
     /// The credd or the node.
     pub place: String,
@@ -62,6 +64,9 @@ pub struct StatusEdge {
     /// When it last failed since it last succeeded, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What should be seen to although all is well so far: whoever makes a file given out has to renew it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// All of one service.
@@ -189,6 +194,7 @@ fn one(service: &Service, snapshot: &Snapshot, selection: &Selection, now: Times
             name: s.credential_name.clone(),
             life: Life::of(Some(s.expires), now),
             last_error: last_error(snapshot, id),
+            warning: None,
         })
         .collect();
     for credd in service.credds.iter().filter(|c| selection.wants_credd(c)) {
@@ -199,17 +205,22 @@ fn one(service: &Service, snapshot: &Snapshot, selection: &Selection, now: Times
     for node in service.nodes.iter().filter(|n| selection.wants_node(n)) {
         let before = edges.len();
         let there = snapshot.push_edges_of(&key).filter(|(_, p)| p.node == *node);
-        edges.extend(there.map(|(id, p)| StatusEdge {
-            kind: "node",
-            place: p.node.clone(),
-            name: p.path.clone(),
-            life: Life::of(p.expires, now),
-            last_error: last_error(snapshot, id),
+        edges.extend(there.map(|(id, p)| {
+            let edge = StatusEdge {
+                kind: "node",
+                place: p.node.clone(),
+                name: p.path.clone(),
+                life: Life::of(p.expires, now),
+                last_error: last_error(snapshot, id),
+                warning: None,
+            };
+            outputs::on_node(service, edge)
         }));
         if edges.len() == before {
             edges.push(never("node", node, ""));
         }
     }
+    edges.extend(outputs::edges(service, &key, snapshot, selection, now));
     let node_token = snapshot
         .node_tokens
         .get(&key)
@@ -237,5 +248,6 @@ fn never(kind: &'static str, place: &str, name: &str) -> StatusEdge {
         name: name.to_owned(),
         life: Life::Never,
         last_error: None,
+        warning: None,
     }
 }

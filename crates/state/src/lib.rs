@@ -24,6 +24,7 @@
 
 mod about;
 mod attempt;
+mod bearer_token;
 mod consent;
 mod database;
 mod directory;
@@ -51,6 +52,7 @@ use zeroize::Zeroizing;
 
 pub use about::About;
 pub use attempt::Attempt;
+pub use bearer_token::KeptBearer;
 pub use consent::Consent;
 pub use edge::{EdgeId, NotAnEdge};
 pub use go::{GO_APPLICATION_ID, GoDatabase, go_database, go_uids};

@@ -4,7 +4,7 @@ use credential::{Lifetime, NodeToken, SecretBytes, VaultToken};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, ServiceKey, State, directory::Directory, hex};
+use crate::{Error, ServiceKey, State, bearer_token, directory::Directory, hex};
 
 const DIRECTORY: &str = "node-tokens";
 const FORMAT: &str = "mtk node token 1";
@@ -75,8 +75,10 @@ impl State {
     pub fn sweep(&self) -> Result<usize, Error> {
         // beside it lie files that others write to without our lock
         let mut swept = self.directory.sweep("digest-key")?;
-        if let Some(directory) = self.directory.existing(DIRECTORY)? {
-            swept += directory.sweep("")?;
+        for tokens in [DIRECTORY, bearer_token::DIRECTORY] {
+            if let Some(directory) = self.directory.existing(tokens)? {
+                swept += directory.sweep("")?;
+            }
         }
         Ok(swept)
     }

@@ -169,7 +169,8 @@ fn name(target: &Target) -> &'static str {
         Target::Login { .. } => "getToken",
         Target::Discover { .. } => "getSchedds",
         Target::Store { .. } => "storeAndGetToken",
-        Target::Push { .. } => "pushTokens",
+        Target::Push { .. } | Target::Here { .. } | Target::Command { .. } => "pushTokens",
+        Target::Bearer { .. } => "getBearerToken",
     }
 }
 
@@ -188,6 +189,8 @@ fn attributes(service: &ServiceReport, edge: &Edge) -> Vec<KeyValue> {
         Target::Store { credd, credential } => {
             all.extend([attribute("credd", credd), attribute("credential", credential)]);
         }
+        Target::Bearer { output } | Target::Command { output } => all.push(attribute("output", output)),
+        Target::Here { path } => all.push(attribute("path", path)),
         Target::Push { node, path } => all.extend([attribute("node", node), attribute("path", path)]),
     }
     if let Some(failure) = &edge.failure {

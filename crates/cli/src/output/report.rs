@@ -65,6 +65,9 @@ fn row(edge: &Edge, now: Timestamp) -> Vec<String> {
         Target::Discover { collectors } => ("credds", collectors.clone()),
         Target::Store { credd, credential } => ("store", format!("{credd} {credential}")),
         Target::Push { node, path } => ("push", format!("{node}:{path}")),
+        Target::Bearer { output } => ("bearer", output.clone()),
+        Target::Here { path } => ("file", path.clone()),
+        Target::Command { output } => ("command", output.clone()),
     };
     let left = edge.expires.map_or_else(String::new, |at| {
         let left = at.duration_since(now);
@@ -91,7 +94,9 @@ fn word(outcome: Outcome, target: &Target) -> &'static str {
     match (outcome, target) {
         (Outcome::Done, Target::Login { .. }) => "logged in",
         (Outcome::Done, Target::Store { .. }) => "stored",
-        (Outcome::Done, Target::Push { .. }) => "written",
+        (Outcome::Done, Target::Push { .. } | Target::Here { .. }) => "written",
+        (Outcome::Done, Target::Bearer { .. }) => "read",
+        (Outcome::Done, Target::Command { .. }) => "told",
         (Outcome::Done, _) => "done",
         (Outcome::Fresh, _) => "fresh",
         (Outcome::Trusted, _) => "fresh, not asked",

@@ -23,6 +23,7 @@ pub(crate) fn text(status: &Status) -> String {
                 let error = e
                     .last_error
                     .as_deref()
+                    .or(e.warning.as_deref())
                     .map_or_else(String::new, |t| format!("! {t}"));
                 vec![
                     e.kind.to_owned(),

@@ -1,6 +1,9 @@
 //! Keys of mtk, all optional, below `mtk`.
 
-use super::{Fate::Used, Form, Key, key, section};
+use super::{
+    Fate::{Named, Used},
+    Form, Key, key, section,
+};
 
 pub(crate) const MTK: &[Key] = &[
     key(
@@ -72,6 +75,12 @@ pub(crate) const MTK: &[Key] = &[
             key("map", Used, Form::Map, "UIDs by account"),
         ],
         "UIDs of accounts on the nodes",
+    ),
+    key(
+        "outputs",
+        Named(OUTPUT),
+        Form::Map,
+        "what every service gives out beside the files of the Go service, by a name of the site's choice",
     ),
     section("limits", LIMITS, "how much runs at once"),
     section("vault", VAULT, "how Vault is recognised, and how much it takes"),
@@ -232,5 +241,76 @@ const SSH: &[Key] = &[
         Used,
         Form::Choice(&["auto", "libssh2", "russh", "openssh"]),
         "which SSH speaks to nodes (auto)",
+    ),
+];
+
+/// An output: of the site, an experiment or a role.
+pub(crate) const OUTPUT: &[Key] = &[
+    key(
+        "content",
+        Used,
+        Form::Choice(&["vaultToken", "bearer", "file"]),
+        "what it holds: the node's Vault token, a bearer token, or a file of this host made by somebody else",
+    ),
+    key("source", Used, Form::Path, "for content: file, which file"),
+    key(
+        "scopes",
+        Used,
+        Form::List,
+        "for content: bearer, what it is to be good for; all the role may without it",
+    ),
+    key(
+        "audiences",
+        Used,
+        Form::List,
+        "for content: bearer, whom it is for; as the issuer has it without it",
+    ),
+    key(
+        "minimumLifetime",
+        Used,
+        Form::Span,
+        "it is renewed, or a warning given about its source, when less is left (80m for bearer tokens, else minTokenLifetime)",
+    ),
+    key(
+        "to",
+        Used,
+        Form::Choice(&["nodes", "here", "command"]),
+        "where it goes: files on nodes, a file of this host, a command's standard input (nodes)",
+    ),
+    key(
+        "path",
+        Used,
+        Form::Template,
+        "the file's path; /tmp/bt_u{{.DesiredUID}} for bearer tokens on nodes without it",
+    ),
+    key(
+        "mode",
+        Used,
+        Form::Text,
+        "the file's mode in octal digits: 0400, 0600, 0440 or 0640; as fileCopierOptions has it without it",
+    ),
+    key(
+        "owner",
+        Used,
+        Form::Text,
+        "for to: here, the user the file is to belong to; mtk's own without it",
+    ),
+    key(
+        "nodes",
+        Used,
+        Form::List,
+        "for to: nodes, which of the role's destinationNodes; all without it",
+    ),
+    key(
+        "command",
+        Used,
+        Form::List,
+        "for to: command, the program's whole path and its arguments, which no shell reads",
+    ),
+    key(
+        "deadline",
+        Used,
+        Form::Span,
+        "for to: command, how long it may take (30s)",
     ),
 ];

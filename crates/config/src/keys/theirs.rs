@@ -3,7 +3,7 @@
 use super::{
     CONDOR,
     Fate::{Later, Named, NotNeeded, Used},
-    Form, Key, MTK, key, section,
+    Form, Key, MTK, OUTPUT, key, section,
 };
 
 const NO_PING: &str = "nodes are not pinged: the SSH connection itself shows whether one is there";
@@ -316,6 +316,12 @@ pub(crate) const EXPERIMENT: &[Key] = &[
         "how its robots prove themselves to credds; before mtk.condor (mtk)",
     ),
     key("roles", Used, Form::Map, "its roles"),
+    key(
+        "outputs",
+        Named(OUTPUT),
+        Form::Map,
+        "what each of its services gives out beside the files of the Go service, by a name of the site's choice",
+    ),
 ];
 
 /// What a role may say: its own keys, and `<key>Override` for what the file says for all.
@@ -423,6 +429,12 @@ pub(crate) const ROLE: &[Key] = &[
         NotNeeded(NO_STAGING),
         Form::Path,
         "instead of serviceCreddVaultTokenPathRoot",
+    ),
+    key(
+        "outputs",
+        Named(OUTPUT),
+        Form::Map,
+        "what it gives out beside the files of the Go service, by a name of the site's choice",
     ),
 ];
 

@@ -83,12 +83,9 @@ impl<'t> Plan<'_, 't> {
                     });
                     continue;
                 };
-                let read = RoleReader::new(shared, section, self.report).read(
-                    id.clone(),
-                    &issuer,
-                    &condor,
-                    &mut self.later,
-                );
+                let read = RoleReader::new(shared, section, self.report)
+                    .within(&experiment)
+                    .read(id.clone(), &issuer, &condor, &mut self.later);
                 reasons.extend(self.report.take_refusals());
                 let service = match read.service {
                     Some(service) if reasons.is_empty() => {

@@ -38,6 +38,8 @@ impl<'t> Plan<'_, 't> {
             port: 22,
             known_hosts,
             identity_files,
+            certificate_files: Vec::new(),
+            agent: None,
             connect_timeout: Duration::from_secs(30),
             transport,
             user: None,

@@ -297,7 +297,7 @@ fn is_host(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b".-_:".contains(&b))
 }
 
-fn is_file_path(text: &str) -> bool {
+pub(super) fn is_file_path(text: &str) -> bool {
     text.len() <= 1024
         && text.starts_with('/')
         && !text.ends_with('/')

@@ -42,6 +42,9 @@ impl Shared<'_, '_> {
         if !identities.is_empty() {
             ssh.identity_files = identities;
         }
+        let certificates = std::mem::take(&mut options.certificate_files);
+        ssh.certificate_files = options.paths("CertificateFile", &certificates, target);
+        ssh.agent = agent(options, target);
         let user = options.user_known_hosts.take();
         let global = options.global_known_hosts.take();
         if (user.is_some() || global.is_some()) && !self.known_hosts_given {
@@ -56,6 +59,27 @@ impl Shared<'_, '_> {
         }
         ssh
     }
+}
+
+/// The agent a site names. There is none by default: a service has nobody who fills one.
+fn agent(options: &mut SshOptions, target: Target<'_>) -> Option<PathBuf> {
+    let written = options.identity_agent.take()?;
+    if written == "SSH_AUTH_SOCK" || written.starts_with('$') {
+        let message =
+            format!("IdentityAgent={written} is not supported: the environment is not asked for an agent");
+        options.complain(true, message, "write the path of the agent's socket");
+        return None;
+    }
+    let socket = options
+        .paths("IdentityAgent", &[written], target)
+        .into_iter()
+        .next()?;
+    if options.identities_only == Some(true) {
+        let message = "with IdentitiesOnly=yes the agent of IdentityAgent is not asked".to_owned();
+        options.complain(true, message, "name its keys' files, or leave IdentitiesOnly out");
+        return None;
+    }
+    Some(socket)
 }
 
 /// `[user@]host[:port]`, parted by commas.

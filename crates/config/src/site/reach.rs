@@ -35,6 +35,10 @@ pub struct Ssh {
     pub known_hosts: Vec<PathBuf>,
     /// Private keys to try.
     pub identity_files: Vec<PathBuf>,
+    /// Certificates that do not lie beside their keys.
+    pub certificate_files: Vec<PathBuf>,
+    /// The socket of an agent whose keys are tried first.
+    pub agent: Option<PathBuf>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// Which implementation speaks.

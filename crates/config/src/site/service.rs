@@ -11,7 +11,7 @@ use credential::{Principal, ServiceName};
 
 use super::{Effective, Ssh};
 use crate::{
-    CondorAccess,
+    CondorAccess, Output,
     template::{Field, Template, Val},
     tree::Position,
 };
@@ -85,6 +85,8 @@ pub struct Service {
     /// What its bearer tokens must carry, as scopes of the WLCG profile (`wlcg.groups:/dune`): what the role asks of
     /// the issuer, or as much of it as matters.
     pub scopes: Vec<String>,
+    /// What it gives out beside the files of the Go service.
+    pub outputs: Vec<Output>,
     /// The values in effect, and where each comes from.
     pub values: Vec<Effective>,
 }
@@ -109,6 +111,8 @@ pub enum Kind {
     VaultTokenService,
     /// The name of the role jobsub is to take when none is given.
     DefaultRole,
+    /// One of [`Service::outputs`], by its place among them.
+    Output(u16),
 }
 
 /// A UID that cannot be an account's.
@@ -149,6 +153,7 @@ impl Service {
     /// As [`Service::destinations`].
     pub fn destinations_on(&self, node: &str, uid: u32) -> Result<Vec<Destination>, BadUid> {
         let mut all = self.destinations(uid)?;
+        all.retain(|d| self.goes_to(node, d.kind));
         if let Some(given) = self.yields.get(node) {
             all.retain(|d| !given.contains(&d.kind));
         }
@@ -185,6 +190,7 @@ impl Service {
             kind: Kind::DefaultRole,
             mode,
         }));
+        all.extend(self.outputs_on_nodes(uid));
         all
     }
 

@@ -29,6 +29,11 @@ pub(crate) struct SshOptions {
     pub(crate) user_known_hosts: Option<Vec<String>>,
     pub(crate) global_known_hosts: Option<Vec<String>>,
     pub(crate) identity_files: Vec<String>,
+    pub(crate) certificate_files: Vec<String>,
+    /// The socket as written; `none` for no agent.
+    pub(crate) identity_agent: Option<String>,
+    /// Whether only what files name is tried.
+    pub(crate) identities_only: Option<bool>,
     /// `-F`: the only configuration file to read, or `none`.
     pub(crate) config_file: Option<String>,
     ignore_unknown: Vec<String>,
@@ -69,7 +74,6 @@ const HARMLESS: &[&str] = &[
     "forwardx11trusted",
     "gatewayports",
     "hashknownhosts",
-    "identitiesonly",
     "ipqos",
     "kbdinteractiveauthentication",
     "kbdinteractivedevices",
@@ -173,6 +177,9 @@ impl SshOptions {
             "userknownhostsfile" => first(&mut self.user_known_hosts, values.to_vec()),
             "globalknownhostsfile" => first(&mut self.global_known_hosts, values.to_vec()),
             "identityfile" => self.identity_files.push(value.to_owned()),
+            "certificatefile" => self.certificate_files.push(value.to_owned()),
+            "identityagent" => self.identity_agent = self.identity_agent.take().or_else(text),
+            "identitiesonly" => self.truth(name, value, place, |o| &mut o.identities_only),
             "stricthostkeychecking" => self.checking(value, place),
             "ignoreunknown" => self
                 .ignore_unknown

@@ -104,6 +104,18 @@ fn the_rest_is_named() {
 }
 
 #[test]
+fn agents_and_certificates_are_read() {
+    let o = with_file(
+        "Host *\n IdentityAgent /run/other\n CertificateFile /c2\n IdentitiesOnly no\n",
+        "-o IdentityAgent=/run/agent -o CertificateFile=/c1",
+        TARGET,
+    );
+    assert_eq!(o.identity_agent.as_deref(), Some("/run/agent"));
+    assert_eq!(o.certificate_files, ["/c1", "/c2"]);
+    assert_eq!((o.identities_only, o.complaints), (Some(false), vec![]));
+}
+
+#[test]
 fn of_each_option_the_first_met_counts() {
     let o = with_file(
         "# comment\nHost other\n  Port 1\nHost gpvm* !gpvm02*\n  Port 2201\n  MACs=hmac-sha2-512\nHost *\n  Port 2202\n  IdentityFile /a\n",

@@ -8,7 +8,7 @@ use tokio::{
     process::{Child, ChildStderr},
 };
 
-use super::{Results, Sink};
+use super::{Brought, Sink};
 use crate::{Difference, Error, File, FileError, Landed, Mode, Placed, dial::clip};
 
 /// All that is kept of what a command says.
@@ -46,7 +46,7 @@ impl Sink for Command {
         false
     }
 
-    async fn place(&self, files: &[File], mode: Mode) -> Result<Results, Error> {
+    async fn place(&self, files: &[File], mode: Mode) -> Result<Brought, Error> {
         let mut results = Vec::with_capacity(files.len());
         for file in files {
             results.push(match mode {
@@ -56,7 +56,7 @@ impl Sink for Command {
                 Mode::Remove => Ok(landed(Placed::Unchanged)),
             });
         }
-        Ok(results)
+        Ok(results.into())
     }
 }
 

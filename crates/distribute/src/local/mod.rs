@@ -19,6 +19,22 @@ use crate::{
 /// One result per file, in the order they were given.
 pub type Results = Vec<Result<Landed, FileError>>;
 
+/// What became of the files, and how they got there.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Brought {
+    /// One result per file.
+    pub files: Results,
+    /// By which of several ways, and why, in words; `None` where there is only one.
+    pub way: Option<String>,
+}
+
+impl From<Results> for Brought {
+    fn from(files: Results) -> Self {
+        Self { files, way: None }
+    }
+}
+
 /// Anywhere a secret can be brought: an account on a node, this host's own file system, a command.
 ///
 /// Each file succeeds or fails alone; only what concerns the whole sink is the outer error.
@@ -33,7 +49,7 @@ pub trait Sink: Sync {
     }
 
     /// Brings `files` about.
-    fn place(&self, files: &[File], mode: Mode) -> impl Future<Output = Result<Results, Error>> + Send;
+    fn place(&self, files: &[File], mode: Mode) -> impl Future<Output = Result<Brought, Error>> + Send;
 }
 
 /// An account on a node, over SSH; see [`crate::place`].
@@ -52,9 +68,15 @@ impl Sink for OnNode<'_> {
         &self.node.host
     }
 
-    async fn place(&self, files: &[File], mode: Mode) -> Result<Results, Error> {
+    async fn place(&self, files: &[File], mode: Mode) -> Result<Brought, Error> {
         let report = crate::place(self.gate, self.node, files, mode, self.limits).await?;
-        Ok(report.files)
+        Ok(Brought {
+            way: Some(format!(
+                "{} over {}: {}",
+                report.method, report.transport, report.chosen
+            )),
+            files: report.files,
+        })
     }
 }
 
@@ -73,12 +95,12 @@ impl Sink for Here {
         "this host"
     }
 
-    async fn place(&self, files: &[File], mode: Mode) -> Result<Results, Error> {
+    async fn place(&self, files: &[File], mode: Mode) -> Result<Brought, Error> {
         let (here, theirs) = (*self, files.to_vec());
         let work = tokio::task::spawn_blocking(move || here.work(&theirs, mode));
         // The thread may be held by a file server that does not answer: it is left behind, not waited for.
         let why = match tokio::time::timeout(self.limits.total, work).await {
-            Ok(Ok(results)) => return Ok(results),
+            Ok(Ok(results)) => return Ok(results.into()),
             Ok(Err(error)) => format!("a thread of mtk ended early: {error}"),
             Err(_) => {
                 let late = |file: &File| {
@@ -87,7 +109,7 @@ impl Sink for Here {
                         after: self.limits.total,
                     })
                 };
-                return Ok(files.iter().map(late).collect());
+                return Ok(files.iter().map(late).collect::<Results>().into());
             }
         };
         let lost = |file: &File| {
@@ -96,7 +118,7 @@ impl Sink for Here {
                 why: why.clone(),
             })
         };
-        Ok(files.iter().map(lost).collect())
+        Ok(files.iter().map(lost).collect::<Results>().into())
     }
 }
 

@@ -25,7 +25,11 @@ fn file(path: &str, content: &str) -> File {
 }
 
 async fn place(path: &str, content: &str, mode: Mode) -> Result<Landed, FileError> {
-    let results = Here::default().place(&[file(path, content)], mode).await.unwrap();
+    let results = Here::default()
+        .place(&[file(path, content)], mode)
+        .await
+        .unwrap()
+        .files;
     results.into_iter().next().unwrap()
 }
 
@@ -101,7 +105,7 @@ async fn what_cannot_be_is_an_error_of_that_file_alone() {
         file("relative", "x"),
         file(&format!("{dir}/good"), "x"),
     ];
-    let results = Here::default().place(&files, Mode::Write).await.unwrap();
+    let results = Here::default().place(&files, Mode::Write).await.unwrap().files;
     assert!(
         matches!(results[0], Err(FileError::NoSuchDirectory { .. })),
         "{:?}",
@@ -156,12 +160,18 @@ async fn a_file_goes_to_its_owner_or_nowhere() {
         ..Here::default()
     };
     let files = [file(&path, "x")];
-    let landed = here.place(&files, Mode::Write).await.unwrap().remove(0);
+    let landed = here.place(&files, Mode::Write).await.unwrap().files.remove(0);
     if rustix::process::geteuid().is_root() {
         assert_eq!(landed.unwrap().uid, Some(54_321));
         assert_eq!(fs::metadata(&path).unwrap().uid(), 54_321);
         rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(0)), None).unwrap();
-        let again = here.place(&files, Mode::Write).await.unwrap().remove(0).unwrap();
+        let again = here
+            .place(&files, Mode::Write)
+            .await
+            .unwrap()
+            .files
+            .remove(0)
+            .unwrap();
         assert_eq!(again.difference, Some(Difference::Owner));
     } else {
         assert!(landed.unwrap_err().to_string().contains("only root"));
@@ -180,7 +190,12 @@ fn command(script: &str) -> Command {
 
 async fn feed(command: &Command) -> Result<Landed, FileError> {
     let content = [file("", "hvs.a-secret-of-some-length\n")];
-    command.place(&content, Mode::Write).await.unwrap().remove(0)
+    command
+        .place(&content, Mode::Write)
+        .await
+        .unwrap()
+        .files
+        .remove(0)
 }
 
 #[tokio::test]
@@ -249,7 +264,7 @@ async fn a_command_that_hangs_ends_with_all_it_started() {
 async fn only_looking_runs_nothing() {
     let (_folder, dir) = folder();
     let spy = command(&format!("touch {dir}/ran"));
-    let results = spy.place(&[file("", "x")], Mode::Verify).await.unwrap();
+    let results = spy.place(&[file("", "x")], Mode::Verify).await.unwrap().files;
     assert_eq!(results[0].as_ref().unwrap().placed, Placed::WouldWrite);
     assert!(!Path::new(&format!("{dir}/ran")).exists() && !spy.can_look());
 }

@@ -62,6 +62,7 @@ fn on_the_way(job: &Job, jump: &Jump) -> Job {
             options: Options {
                 trust: job.node.options.trust.clone(),
                 algorithms: job.node.options.algorithms.clone(),
+                identities: job.node.options.identities.clone(),
                 ..Options::default()
             },
             ..job.node.clone()
@@ -82,18 +83,19 @@ async fn log_in(job: &Job, session: &mut russh::Session, deadline: Deadline) -> 
             keys.iter().cloned().map(Identity::Key).collect(),
         ),
     };
+    let none = identities.is_empty() && job.node.options.identities.is_empty();
     let accepted = session.accepted(job, deadline).await?;
     let takes = |method: Method| accepted.iter().any(|name| name == method.as_str());
     let mut tried = Vec::new();
     if let Some((ticket, gss)) = kerberos.filter(|_| takes(Method::Gssapi)) {
         match session.gssapi(job, ticket, gss, deadline).await {
-            Err(Error::AuthRefused { .. } | Error::GssFailed { .. }) if !identities.is_empty() => {
+            Err(Error::AuthRefused { .. } | Error::GssFailed { .. }) if !none => {
                 tried.push(Method::Gssapi);
             }
             done => return done,
         }
     }
-    if identities.is_empty() || !takes(Method::PublicKey) {
+    if none || !takes(Method::PublicKey) {
         return Err(job.refused(tried, accepted));
     }
     let credentials: Vec<Credential> = load(job, &identities).await?;

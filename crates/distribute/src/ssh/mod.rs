@@ -56,7 +56,9 @@ pub(crate) async fn run(
         Login::PublicKey { key } => with_keys(&job, std::slice::from_ref(key)).await,
         Login::Libssh2 { identities } => over_libssh2(&job, identities).await,
         Login::Russh { identities } => over_russh(&job, identities).await,
-        Login::OpenSsh { program, identities } => openssh::run(&job, program, identities).await,
+        Login::OpenSsh { program, identities } => {
+            openssh::run(&job, program, &with_options(&job, identities)).await
+        }
         Login::Auto { kerberos, keys } => auto(&job, kerberos.as_ref(), keys).await,
     };
     let report = report.map_err(|error| job.tell_apart(error, began));
@@ -102,8 +104,19 @@ async fn over_russh(job: &Job, identities: &[Identity]) -> Result<Report, Error>
     session.work(job, Method::PublicKey, deadline).await
 }
 
+/// A login's own identities after those the options of the node name.
+fn with_options(job: &Job, identities: &[Identity]) -> Vec<Identity> {
+    let options = &job.node.options.identities;
+    options.iter().chain(identities).cloned().collect()
+}
+
+/// Whether there is anything to try by `publickey`.
+fn has_keys(job: &Job, keys: &[PathBuf]) -> bool {
+    !(keys.is_empty() && job.node.options.identities.is_empty())
+}
+
 async fn load(job: &Job, identities: &[Identity]) -> Result<Vec<Credential>, Error> {
-    let identities = identities.to_vec();
+    let identities = with_options(job, identities);
     blocking(job, move || identity::load(&identities)).await?
 }
 
@@ -113,13 +126,14 @@ async fn auto(
     kerberos: Option<&(kerberos::Ticket, kerberos::Gss)>,
     keys: &[PathBuf],
 ) -> Result<Report, Error> {
-    let only = match (kerberos, keys.is_empty()) {
+    let has_keys = has_keys(job, keys);
+    let only = match (kerberos, !has_keys) {
         (None, false) => Some(Method::PublicKey),
         (None, true) => return Err(job.refused(Vec::new(), Vec::new())),
         (Some(_), _) => job.at_node.accepts(),
     };
     match (only, kerberos) {
-        (Some(Method::PublicKey), _) if !keys.is_empty() => match with_keys(job, keys).await {
+        (Some(Method::PublicKey), _) if has_keys => match with_keys(job, keys).await {
             // The node may have changed its mind, or accept different things of different accounts: ask.
             Err(error @ Error::AuthRefused { .. }) if kerberos.is_some() => {
                 job.goes_on_after(&error);
@@ -129,7 +143,7 @@ async fn auto(
             done => return because(done, Chosen::Remembered),
         },
         (Some(Method::Gssapi), Some((ticket, gss))) => match with_ticket(job, ticket, gss).await {
-            Err(error) if !keys.is_empty() && keys_may_do(&error) => {
+            Err(error) if has_keys && keys_may_do(&error) => {
                 job.goes_on_after(&error);
                 return both_tried(&error, with_keys(job, keys).await);
             }
@@ -158,7 +172,8 @@ async fn ask(
     let mut session = start_russh(job).await?;
     let deadline = Deadline::new(job.limits.auth, job.ends);
     let accepted = session.accepted(job, deadline).await?;
-    let by_key = names(&accepted, Method::PublicKey) && !keys.is_empty();
+    let has_keys = has_keys(job, keys);
+    let by_key = names(&accepted, Method::PublicKey) && has_keys;
     if names(&accepted, Method::Gssapi) {
         match session.gssapi(job, ticket, gss, deadline).await {
             Ok(()) => {
@@ -180,7 +195,7 @@ async fn ask(
     session.end().await;
     if !by_key {
         let mut offered = vec![Method::Gssapi];
-        if !keys.is_empty() {
+        if has_keys {
             offered.push(Method::PublicKey);
         }
         return Err(job.refused(offered, accepted));

@@ -9,7 +9,7 @@ use state::EdgeId;
 use super::{Case, Check, Hop};
 use crate::{
     failure::{Failure, Stage},
-    run::{difference, node_address, service_key},
+    run::{difference, held, node_address, service_key},
 };
 
 pub(super) async fn examine(case: &Case<'_>) -> Vec<Check> {
@@ -96,7 +96,12 @@ fn files(case: &Case<'_>, node: &str) -> Result<Vec<File>, Failure> {
         .destinations_on(node, uid)
         .map_err(|e| Failure::new(Stage::Configuration, service.account.clone(), &e, false))?;
     let token = case.world.state.node_token(&service_key(service)).ok().flatten();
+    let key = service_key(service);
     let content = |kind| match (kind, &token) {
+        (Kind::Output(_), _) => service
+            .output(kind)
+            .and_then(|output| held(case.world, service, &key, output))
+            .unwrap_or_else(|| SecretBytes::from(String::new())),
         (Kind::DefaultRole, _) => SecretBytes::from(service.role_file_content()),
         // compared at the node's end of our session, and written nowhere
         (_, Some(token)) => SecretBytes::from(format!("{}\n", token.expose())),

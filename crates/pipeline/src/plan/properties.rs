@@ -195,7 +195,9 @@ fn add_store(
 
 impl World {
     fn plan(&self, now: Timestamp) -> Vec<Due> {
+        let outputs = BTreeMap::new();
         let memory = Memory {
+            outputs: &outputs,
             snapshot: &self.snapshot,
             node_tokens: &self.held,
             uids: &BTreeMap::new(),
@@ -383,7 +385,9 @@ proptest! {
     fn a_selection_takes_edges_away_and_adds_none(wishes in vec(wish(), 1..5), picked in 0..5usize) {
         let world = world(&wishes);
         let selection = Selection { experiments: vec![format!("exp{picked}")], ..Selection::default() };
+        let outputs = BTreeMap::new();
         let memory = Memory {
+            outputs: &outputs,
             snapshot: &world.snapshot,
             node_tokens: &world.held,
             uids: &BTreeMap::new(),

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config::{Kind, Service, Site};
+use config::{Content, Kind, Service, Site};
 use jiff::Timestamp;
 use state::{EdgeId, ServiceKey, Snapshot};
 
-use super::{AtPeer, Policy, Pushed, Reason, StoredThere, node_token_due, push_due, store_due};
+use super::{
+    AtPeer, Policy, Pushed, Reason, StoredThere, node_token_due,
+    outputs::{self, HeldOutput},
+    push_due, store_due,
+};
 use crate::{run::service_key, selection::Selection};
 
 /// A node token in hand, as far as it matters here: not the token.
@@ -29,6 +33,8 @@ pub struct Memory<'a> {
     pub snapshot: &'a Snapshot,
     /// The node tokens of the state directory. A token without its record counts, a record without its token does not.
     pub node_tokens: &'a BTreeMap<ServiceKey, Held>,
+    /// What outputs would hold now, by service and output: bearer tokens that are kept, files that could be read.
+    pub outputs: &'a BTreeMap<(ServiceKey, String), HeldOutput>,
     /// UIDs by account, where the configuration says nothing.
     pub uids: &'a BTreeMap<String, u32>,
     /// [`state::State::digest`].
@@ -82,7 +88,7 @@ pub fn one(
 ) -> Vec<Due> {
     let key = service_key(service);
     let held = memory.node_tokens.get(&key);
-    let wants_node_token = !service.nodes.is_empty();
+    let wants_node_token = service.wants_node_token();
     let name = service.name.to_string();
     let known = memory.snapshot.stores_of(&key);
     let known = known.filter(|s| s.credential_name == name);
@@ -123,9 +129,18 @@ pub fn one(
     } else {
         login.is_some()
     };
-    push_edges(service, &key, selection, memory, new_token, &mut due);
+    let bearers = outputs::bearers(service, &key, selection, memory, now);
+    let renewed: BTreeSet<&str> = bearers.iter().map(|(output, _)| *output).collect();
+    let new = New {
+        token: new_token,
+        bearers: &renewed,
+    };
+    push_edges(service, &key, selection, memory, new, &mut due);
+    due.extend(bearers.into_iter().map(|(_, bearer)| bearer));
     if let Some(reason) = login {
-        let ends = due.iter().map(|d| d.ends).min().flatten();
+        // what outputs hold is no reason to log in
+        let of_login = due.iter().filter(|d| !matches!(d.edge, EdgeId::Bearer { .. }));
+        let ends = of_login.map(|d| d.ends).min().flatten();
         let ends = match (held.filter(|_| wants_node_token), wants_node_token) {
             (None, true) => None,
             (Some(held), _) => ends.map(|ends| ends.min(held.until)),
@@ -180,49 +195,61 @@ pub(crate) fn stores<'a>(
         .collect()
 }
 
+/// What will be made anew, and placed then.
+#[derive(Clone, Copy)]
+struct New<'a> {
+    /// The node token.
+    token: bool,
+    /// By output.
+    bearers: &'a BTreeSet<&'a str>,
+}
+
 fn push_edges(
     service: &Service,
     key: &ServiceKey,
     selection: &Selection,
     memory: &Memory<'_>,
-    new_token: bool,
+    new: New<'_>,
     due: &mut Vec<Due>,
 ) {
     let Some(uid) = service.uid.or_else(|| memory.uids.get(&service.account).copied()) else {
         return;
     };
     let held = memory.node_tokens.get(key);
-    for node in service.nodes.iter().filter(|n| selection.wants_node(n)) {
-        let Ok(files) = service.destinations_on(node, uid) else {
-            return;
-        };
-        for file in files {
-            let token = matches!(file.kind, Kind::VaultTokenDefault | Kind::VaultTokenService);
-            let record = memory.snapshot.push(key, node, &file.path);
-            let known = record.map(Pushed::from);
-            let wanted = match (token, held) {
-                (true, Some(held)) => Some((held.accessor.clone(), held.digest.clone())),
-                (true, None) => None,
-                (false, _) if file.kind == Kind::DefaultRole => {
-                    let content = service.role_file_content();
-                    Some((String::new(), (memory.digest)(content.as_bytes())))
-                }
-                // what else there may be is looked at when it is placed
-                (false, _) => known.clone().map(|k| (k.accessor, k.digest)),
-            };
-            let own = match &wanted {
-                Some((accessor, digest)) => push_due(known.as_ref(), accessor, digest),
-                None => known.is_none().then_some(Reason::NeverPushed),
-            };
-            let reason = own.or_else(|| (new_token && token).then_some(Reason::NewToken));
-            if let Some(reason) = reason {
-                let (service, node, path) = (key.clone(), node.clone(), file.path);
-                due.push(Due {
-                    edge: EdgeId::Push { service, node, path },
-                    reason,
-                    ends: record.and_then(|r| r.expires),
-                });
+    let token = || held.map(|held| (held.accessor.clone(), held.digest.clone()));
+    for (node, path, kind) in outputs::places(service, selection, uid) {
+        let record = memory.snapshot.push(key, &node, &path);
+        let known = record.map(Pushed::from);
+        let output = service.output(kind);
+        let kept = output.and_then(|o| memory.outputs.get(&(key.clone(), o.name.clone())));
+        let (wanted, renewed) = match (kind, output.map(|o| (&o.content, o.name.as_str()))) {
+            (Kind::VaultTokenDefault | Kind::VaultTokenService, _)
+            | (Kind::Output(_), Some((Content::VaultToken, _))) => {
+                (token(), new.token.then_some(Reason::NewToken))
             }
+            (Kind::DefaultRole, _) => {
+                let content = service.role_file_content();
+                (Some((String::new(), (memory.digest)(content.as_bytes()))), None)
+            }
+            (Kind::Output(_), Some((Content::Bearer { .. }, name))) => {
+                let renewed = new.bearers.contains(name).then_some(Reason::NewBearer);
+                (kept.map(HeldOutput::wanted), renewed)
+            }
+            // a source that cannot be read is given to nobody
+            (Kind::Output(_), _) if kept.is_none() => continue,
+            (Kind::Output(_), _) => (kept.map(HeldOutput::wanted), None),
+        };
+        let own = match &wanted {
+            Some((accessor, digest)) => push_due(known.as_ref(), accessor, digest),
+            None => known.is_none().then_some(Reason::NeverPushed),
+        };
+        if let Some(reason) = own.or(renewed) {
+            let service = key.clone();
+            due.push(Due {
+                edge: EdgeId::Push { service, node, path },
+                reason,
+                ends: record.and_then(|r| r.expires),
+            });
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The runner: all edges of all services at once, within limits, each failing alone.
 
+mod address;
 mod apart;
 mod credds;
 mod known;
 mod login;
+mod outputs;
 mod planned;
 mod push;
 mod refresh;
@@ -19,13 +21,15 @@ use jiff::Timestamp;
 use state::State;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use self::{known::Known, push::Letter};
 pub(crate) use self::{
+    address::address as node_address,
     known::key as service_key,
     login::{PROOF_SECONDS, log_in, secret_path},
-    push::{address as node_address, difference},
+    outputs::{BEARER_PLACE, HERE, forget_bearers, held, local_files, owner_uid},
+    push::{COMMAND_PLACE, difference},
     world::{World, quota},
 };
+use self::{known::Known, outputs::Giver, push::Letter};
 use crate::{
     failure::{Failure, Stage},
     ledger::{Ending, Ledger, Progress},
@@ -118,7 +122,7 @@ pub async fn run(
         let of_all = all
             .iter()
             .map(|(index, service, known)| (*index, &**service, &**known));
-        planned::write_down(&world, &site, of_all, &snapshot, world.uids());
+        planned::write_down(&world, &site, of_all, &snapshot, world.uids()).await;
     } else {
         spawn_all(&world, all, &mut tasks);
     }
@@ -194,7 +198,7 @@ fn known_of_all(world: &World, services: Vec<Arc<Service>>, snapshot: &state::Sn
         all.push((index, service, Arc::new(known)));
     }
     all.sort_by_key(|(index, service, known)| {
-        (known.first_end(service.store, !service.nodes.is_empty()), *index)
+        (known.first_end(service.store, service.wants_node_token()), *index)
     });
     all
 }
@@ -208,7 +212,8 @@ fn spawn_all(world: &Arc<World>, all: Vec<Begun>, tasks: &mut JoinSet<()>) {
         *pushing.entry(of_one_robot(service)).or_default() += 1;
     }
     for (index, service, known) in all {
-        let post = (world.request.what != What::Refresh && !service.nodes.is_empty()).then(|| {
+        let gives = world.request.what != What::Refresh;
+        let postman = (gives && !service.nodes.is_empty()).then(|| {
             let robot = of_one_robot(&service);
             let services = pushing.get(&robot).copied().unwrap_or_default();
             postmen
@@ -220,30 +225,53 @@ fn spawn_all(world: &Arc<World>, all: Vec<Begun>, tasks: &mut JoinSet<()>) {
                 })
                 .clone()
         });
+        let post = if gives && !service.outputs.is_empty() {
+            let (tx, rx) = mpsc::unbounded_channel();
+            let giver = Giver {
+                world: world.clone(),
+                index,
+                service: service.clone(),
+                known: known.clone(),
+                postman,
+            };
+            tasks.spawn(giver.give_out(rx));
+            Posting::ThroughOutputs(tx)
+        } else {
+            postman.map_or(Posting::Nowhere, Posting::ToNodes)
+        };
         tasks.spawn(one(world.clone(), index, service, known, post));
     }
 }
 
+/// Who takes a service's tokens on from the first half.
+enum Posting {
+    Nowhere,
+    ToNodes(mpsc::UnboundedSender<Letter>),
+    ThroughOutputs(mpsc::UnboundedSender<outputs::Token>),
+}
+
 /// One service: the first half, with its tokens posted to the second as they come.
-async fn one(
-    world: Arc<World>,
-    index: usize,
-    service: Arc<Service>,
-    known: Arc<Known>,
-    postman: Option<mpsc::UnboundedSender<Letter>>,
-) {
-    let post = |token: Result<_, Failure>| {
-        let Some(postman) = &postman else { return };
-        let letter = Letter {
-            index,
-            service: service.clone(),
-            known: known.clone(),
-            token,
-        };
-        // The postman ends only after us, or with the whole run.
-        let _ = postman.send(letter);
+async fn one(world: Arc<World>, index: usize, service: Arc<Service>, known: Arc<Known>, posting: Posting) {
+    // Whoever takes it ends only after us, or with the whole run.
+    let post = |token: outputs::Token| match &posting {
+        Posting::Nowhere => {}
+        Posting::ToNodes(postman) => {
+            let letter = Letter {
+                index,
+                service: service.clone(),
+                known: known.clone(),
+                token: Some(token),
+                outputs: Vec::new(),
+            };
+            let _ = postman.send(letter);
+        }
+        Posting::ThroughOutputs(giver) => {
+            let _ = giver.send(token);
+        }
     };
-    if world.request.what == What::Push {
+    if world.request.what == What::Push && !service.wants_node_token() {
+        // only files made elsewhere, which wait for no token
+    } else if world.request.what == What::Push {
         post(known.pushable(&service));
     } else {
         refresh::refresh(&world, index, &service, known.key.clone(), &known, &post).await;

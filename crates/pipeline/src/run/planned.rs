@@ -2,19 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config::{Service, Site};
+use config::{Content, Output, Service, Site, To};
 use state::{EdgeId, ServiceKey, Snapshot};
 
-use super::{What, World, known, known::Known};
+use super::{
+    What, World, known,
+    known::Known,
+    outputs::{self, HERE},
+    push::COMMAND_PLACE,
+};
 use crate::{
+    failure::Failure,
     ledger::Ending,
-    plan::{self, Held, Memory, Policy, Reason},
+    plan::{self, Held, HeldOutput, Memory, Policy, Reason},
     report::{Outcome, Target},
 };
 
 /// Writes down for every edge that is known whether it is due. `services` with what is known of each, by their place in
 /// the report.
-pub(super) fn write_down<'a>(
+pub(super) async fn write_down<'a>(
     world: &World,
     site: &Site,
     services: impl Iterator<Item = (usize, &'a Service, &'a Known)>,
@@ -22,52 +28,84 @@ pub(super) fn write_down<'a>(
     uids: &BTreeMap<String, u32>,
 ) {
     let now = jiff::Timestamp::now();
-    let digest = |content: &[u8]| world.state.digest(content);
     let what = world.request.what;
     for (index, service, known) in services {
-        let cannot_push = match what {
-            What::Refresh => None,
-            What::Push => known.pushable(service).and_then(|_| world.uid(service)).err(),
-            What::Run => world.uid(service).err(),
-        };
-        if let Some(failure) = &cannot_push {
+        let no_uid = (what != What::Refresh)
+            .then(|| world.uid(service).err())
+            .flatten();
+        let no_token = (what == What::Push && service.wants_node_token())
+            .then(|| known.pushable(service).err())
+            .flatten();
+        let cannot_push = no_token.as_ref().or(no_uid.as_ref());
+        if let Some(failure) = cannot_push {
             let nodes = service.nodes.iter();
             for node in nodes.filter(|n| world.request.selection.wants_node(n)) {
                 let (node, path) = (node.clone(), "*".to_owned());
                 let ending = Ending::failed(failure.clone());
                 world.ledger.end(index, Target::Push { node, path }, ending);
             }
-            if what == What::Push {
-                continue;
+        }
+        if let (Some(failure), true) = (&no_uid, world.request.selection.wants_node(HERE)) {
+            let here = |output: &&Output| !matches!(output.to, To::Nodes { .. });
+            for output in service.outputs.iter().filter(here) {
+                let output = output.name.clone();
+                let ending = Ending::failed(failure.clone());
+                world.ledger.end(index, Target::Command { output }, ending);
             }
         }
         let held = held(world, known);
+        let (outputs, mut failed) = outputs_of(world, service, known).await;
+        if let Some(failure) = &no_token {
+            let of = |output: &Output| outputs.get(&(known.key.clone(), output.name.clone()));
+            let all = service.outputs.iter();
+            let lacking = all.filter(|output| made_of_a_token(output, of(output), now));
+            failed.extend(lacking.map(|output| (output.name.as_str(), failure.clone())));
+        }
+        let digest = |content: &[u8]| world.state.digest(content);
         let memory = Memory {
             snapshot,
             node_tokens: &held,
+            outputs: &outputs,
             uids,
             digest: &digest,
         };
         let policy = Policy::of(site, service);
         let due = plan::one(service, &world.request.selection, &memory, &policy, now);
-        let mut planned = BTreeSet::new();
+        let mut planned = cannot_come(world, index, service, known, no_token.is_some(), &failed);
         for due in due {
-            let push = matches!(due.edge, EdgeId::Push { .. });
+            let push = matches!(due.edge, EdgeId::Push { .. } | EdgeId::Bearer { .. });
             let other_half = match what {
                 What::Run => false,
                 What::Refresh => push,
                 What::Push => !push || due.reason == Reason::NewToken,
             };
-            if other_half {
+            // without a node token no bearer token is read anew, and what there is stays
+            let stays = no_token.is_some() && due.reason == Reason::NewBearer;
+            if other_half || stays || planned.contains(&due.edge) {
                 continue;
             }
-            let ending = Ending::new(Outcome::Due)
-                .because(Some(due.reason))
-                .until(due.ends);
+            let ending = match (&due.edge, &no_token) {
+                (EdgeId::Bearer { .. }, Some(failure)) => Ending::failed(failure.clone()),
+                _ => Ending::new(Outcome::Due),
+            };
+            let ending = ending.because(Some(due.reason)).until(due.ends);
             if let Some(target) = target(service, &due.edge) {
                 world.ledger.end(index, target, ending);
             }
             planned.insert(due.edge);
+        }
+        for output in &service.outputs {
+            let held = outputs.get(&(known.key.clone(), output.name.clone()));
+            let life = held.and_then(|held| held.life);
+            let edge = EdgeId::Bearer {
+                service: known.key.clone(),
+                output: output.name.clone(),
+            };
+            if let (Some(life), false) = (life, what == What::Refresh || planned.contains(&edge)) {
+                let output = output.name.clone();
+                let ending = Ending::new(Outcome::Trusted).until(Some(life.until()));
+                world.ledger.end(index, Target::Bearer { output }, ending);
+            }
         }
         let stores = snapshot.store_edges_of(&known.key);
         let stores = stores.map(|(edge, store)| (edge, Some(store.expires)));
@@ -75,7 +113,7 @@ pub(super) fn write_down<'a>(
         let pushes = pushes.map(|(edge, push)| (edge, push.expires));
         for (edge, expires) in stores
             .filter(|_| what != What::Push)
-            .chain(pushes.filter(|_| what != What::Refresh))
+            .chain(pushes.filter(|_| what == What::Run || (what == What::Push && no_uid.is_none())))
         {
             if planned.contains(edge) || !asked_for(world, service, edge) {
                 continue;
@@ -88,6 +126,49 @@ pub(super) fn write_down<'a>(
     }
 }
 
+/// Whether an output wants a node token that is not there: a bearer token in hand is as good as it is without one.
+fn made_of_a_token(output: &Output, held: Option<&HeldOutput>, now: jiff::Timestamp) -> bool {
+    match output.content {
+        Content::VaultToken => true,
+        Content::Bearer { .. } => held.and_then(|h| h.life).is_none_or(|life| life.until() <= now),
+        Content::File { .. } => false,
+    }
+}
+
+/// The places where nothing can be brought, with the outputs among them written down. Of the files that hold the node
+/// token, and of what goes with them, that was said for the whole node.
+fn cannot_come(
+    world: &World,
+    index: usize,
+    service: &Service,
+    known: &Known,
+    no_token: bool,
+    failed: &BTreeMap<&str, Failure>,
+) -> BTreeSet<EdgeId> {
+    let mut there = BTreeSet::new();
+    let (Ok(uid), true) = (world.uid(service), world.request.what != What::Refresh) else {
+        return there;
+    };
+    for (node, path, kind) in plan::places(service, &world.request.selection, uid) {
+        let output = service.output(kind);
+        let failure = output.and_then(|output| failed.get(output.name.as_str()));
+        if failure.is_none() && (output.is_some() || !no_token) {
+            continue;
+        }
+        let service_key = known.key.clone();
+        let edge = EdgeId::Push {
+            service: service_key,
+            node,
+            path,
+        };
+        if let (Some(target), Some(failure)) = (target(service, &edge), failure) {
+            world.ledger.end(index, target, Ending::failed(failure.clone()));
+        }
+        there.insert(edge);
+    }
+    there
+}
+
 /// What was remembered of a credd or node that is no longer configured is nobody's business here.
 fn asked_for(world: &World, service: &Service, edge: &EdgeId) -> bool {
     match edge {
@@ -96,9 +177,47 @@ fn asked_for(world: &World, service: &Service, edge: &EdgeId) -> bool {
                 && *name == service.name.to_string()
                 && (service.credds.is_empty() || service.credds.contains(credd))
         }
+        EdgeId::Push { node, path, .. } if node == HERE || node == COMMAND_PLACE => {
+            let Ok(uid) = world.uid(service) else {
+                return false;
+            };
+            plan::places(service, &world.request.selection, uid)
+                .iter()
+                .any(|(place, name, _)| place == node && name == path)
+        }
         EdgeId::Push { node, .. } => world.request.selection.wants_node(node) && service.nodes.contains(node),
         EdgeId::Login { .. } | EdgeId::Bearer { .. } => false,
     }
+}
+
+/// What the service's outputs would hold, and why those do not that come from elsewhere.
+async fn outputs_of<'s>(
+    world: &World,
+    service: &'s Service,
+    known: &Known,
+) -> (
+    BTreeMap<(ServiceKey, String), HeldOutput>,
+    BTreeMap<&'s str, Failure>,
+) {
+    let (mut in_hand, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    if world.request.what == What::Refresh {
+        return (in_hand, failed);
+    }
+    for (index, output) in service.outputs.iter().enumerate() {
+        if !plan::asked(service, &world.request.selection, index, output) {
+            continue;
+        }
+        match outputs::in_hand(world, service, &known.key, output).await {
+            Ok(Some(held)) => {
+                in_hand.insert((known.key.clone(), output.name.clone()), held);
+            }
+            Ok(None) => {}
+            Err(failure) => {
+                failed.insert(output.name.as_str(), failure);
+            }
+        }
+    }
+    (in_hand, failed)
 }
 
 fn held(world: &World, known: &Known) -> BTreeMap<ServiceKey, Held> {
@@ -124,10 +243,16 @@ fn target(service: &Service, edge: &EdgeId) -> Option<Target> {
             credd: credd.clone(),
             credential: name.clone(),
         }),
+        EdgeId::Push { node, path, .. } if node == HERE => Some(Target::Here { path: path.clone() }),
+        EdgeId::Push { node, path, .. } if node == COMMAND_PLACE => {
+            Some(Target::Command { output: path.clone() })
+        }
         EdgeId::Push { node, path, .. } => Some(Target::Push {
             node: node.clone(),
             path: path.clone(),
         }),
-        EdgeId::Bearer { .. } => None,
+        EdgeId::Bearer { output, .. } => Some(Target::Bearer {
+            output: output.clone(),
+        }),
     }
 }

@@ -10,15 +10,16 @@ use std::{
     time::Duration,
 };
 
-use config::{Destination, Kind, Service};
-use credential::{SecretBytes, VaultToken};
-use distribute::{File, Mode, Node, Placed};
+use config::{Content, Destination, Kind, Service};
+use distribute::{File, Mode, Placed, Sink};
 use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     World,
+    address::address,
     known::{Kept, Known},
+    outputs::{Giver, HERE, PLANNED, Prepared, Ready},
 };
 use crate::{
     failure::{Failure, Stage},
@@ -27,35 +28,92 @@ use crate::{
     report::{Outcome, Shared, Target},
 };
 
+/// Under which place the state has what commands were told: no node can be called that.
+pub(crate) const COMMAND_PLACE: &str = "@command";
+
 /// How long a postman waits for the other services of an account before it leaves with what it has.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// A service with its token, or the reason why it has none.
+/// What a service has for its nodes: its token or the reason why it has none, and outputs that are ready.
 pub(crate) struct Letter {
     pub(crate) index: usize,
     pub(crate) service: Arc<Service>,
     pub(crate) known: Arc<Known>,
-    pub(crate) token: Result<Kept, Failure>,
+    /// `None` where only outputs are brought.
+    pub(crate) token: Option<Result<Kept, Failure>>,
+    pub(crate) outputs: Vec<Prepared>,
 }
 
-/// A file of one letter for one node.
-struct Item {
+/// Where an item goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A node.
+    Node(String),
+    /// This host's own files.
+    Here,
+    /// A command, by its output's name.
+    Command(String),
+}
+
+impl Place {
+    pub(crate) fn target(&self, path: &str) -> Target {
+        let path = path.to_owned();
+        match self {
+            Self::Node(node) => Target::Push {
+                node: node.clone(),
+                path,
+            },
+            Self::Here => Target::Here { path },
+            Self::Command(output) => Target::Command {
+                output: output.clone(),
+            },
+        }
+    }
+
+    /// What the state calls it.
+    fn key(&self) -> &str {
+        match self {
+            Self::Node(node) => node,
+            Self::Here => HERE,
+            Self::Command(_) => COMMAND_PLACE,
+        }
+    }
+}
+
+/// A file of one letter for one place.
+pub(crate) struct Item {
     index: usize,
     service: Arc<Service>,
     known: Arc<Known>,
     destination: Destination,
-    content: SecretBytes,
-    expires: Option<Timestamp>,
-    accessor: String,
+    ready: Ready,
     /// In a dry run: why there is no token yet. The node is asked all the same.
     planned: Option<String>,
 }
 
 impl Item {
-    fn target(&self, node: &str) -> Target {
-        Target::Push {
-            node: node.to_owned(),
-            path: self.destination.path.clone(),
+    pub(crate) fn of_output(giver: &Giver, index: usize, path: String, mode: u32, ready: Ready) -> Self {
+        let kind = Kind::Output(u16::try_from(index).unwrap_or(u16::MAX));
+        Self {
+            index: giver.index,
+            service: giver.service.clone(),
+            known: giver.known.clone(),
+            destination: Destination { path, kind, mode },
+            ready,
+            planned: None,
+        }
+    }
+
+    pub(crate) fn target(&self, place: &Place) -> Target {
+        place.target(&self.destination.path)
+    }
+
+    /// Its end as it stands in the ledger: until when, and what somebody should know.
+    fn ending(&self, ending: Ending) -> Ending {
+        let ending = ending.until(self.ready.expires);
+        match &self.ready.warning {
+            Some(warning) => ending.because(Some(warning)),
+            None => ending,
         }
     }
 }
@@ -113,13 +171,41 @@ fn sort(world: &World, bag: Vec<Letter>) -> BTreeMap<String, Vec<Item>> {
             .iter()
             .filter(|n| world.request.selection.wants_node(n));
         for node in nodes {
-            match items(world, &letter, node) {
-                Ok(items) => by_node.entry(node.clone()).or_default().extend(items),
-                Err(failure) => undelivered(world, &letter, node, failure),
+            let found = destinations(world, &letter, node);
+            let items = match &found {
+                Ok(found) => items(world, &letter, found),
+                // outputs without a token say it themselves
+                Err(_) if letter.token.is_none() => Ok(Vec::new()),
+                Err(failure) => Err(failure.clone()),
+            };
+            let items = items.unwrap_or_else(|failure| {
+                undelivered(world, &letter, node, failure);
+                Vec::new()
+            });
+            by_node.entry(node.clone()).or_default().extend(items);
+            if !letter.outputs.is_empty() {
+                match &found {
+                    Ok(found) => by_node
+                        .entry(node.clone())
+                        .or_default()
+                        .extend(outputs(world, &letter, node, found)),
+                    // said already, unless there was no token to say it of
+                    Err(failure) if letter.token.is_none() => {
+                        undelivered(world, &letter, node, failure.clone());
+                    }
+                    Err(_) => {}
+                }
             }
         }
     }
     by_node
+}
+
+fn destinations(world: &World, letter: &Letter, node: &str) -> Result<Vec<Destination>, Failure> {
+    let service = &letter.service;
+    service
+        .destinations_on(node, world.uid(service)?)
+        .map_err(|e| Failure::new(Stage::Configuration, service.account.clone(), &e, false))
 }
 
 /// Nothing can be brought there: there is no token, or it is not known which files.
@@ -129,171 +215,148 @@ fn undelivered(world: &World, letter: &Letter, node: &str, failure: Failure) {
     world.ledger.end(letter.index, target, Ending::failed(failure));
 }
 
-fn items(world: &World, letter: &Letter, node: &str) -> Result<Vec<Item>, Failure> {
+/// The files of the Go service.
+fn items(world: &World, letter: &Letter, destinations: &[Destination]) -> Result<Vec<Item>, Failure> {
     let service = &letter.service;
     let (kept, planned) = match &letter.token {
-        Ok(kept) => (Some(kept), None),
-        Err(failure) if world.request.dry_run => (None, Some(failure.text.clone())),
-        Err(failure) => return Err(failure.clone()),
+        None => return Ok(Vec::new()),
+        Some(Ok(kept)) => (Some(kept), None),
+        Some(Err(failure)) if world.request.dry_run => (None, Some(failure.text.clone())),
+        Some(Err(failure)) => return Err(failure.clone()),
     };
-    let uid = world.uid(service)?;
-    let destinations = service
-        .destinations_on(node, uid)
-        .map_err(|e| Failure::new(Stage::Configuration, service.account.clone(), &e, false))?;
-    Ok(destinations
-        .into_iter()
-        .map(|destination| {
+    let item = |destination: &Destination| {
+        let ready = match (destination.kind, kept) {
+            (Kind::Output(_), _) => return None,
+            (Kind::DefaultRole, _) => Ready::of_role(service),
+            (Kind::VaultTokenDefault | Kind::VaultTokenService, Some(kept)) => Ready::vault_token(kept),
+            (Kind::VaultTokenDefault | Kind::VaultTokenService, None) => Ready::nothing(),
+        };
+        Some(Item {
+            index: letter.index,
+            service: service.clone(),
+            known: letter.known.clone(),
+            destination: destination.clone(),
+            ready,
             // what holds no token is what it is, whatever token there will be
-            let planned = planned.clone().filter(|_| destination.kind != Kind::DefaultRole);
-            let (content, expires, accessor) = match (destination.kind, kept) {
-                (Kind::DefaultRole, _) => (service.role_file_content().into(), None, String::new()),
-                (Kind::VaultTokenDefault | Kind::VaultTokenService, Some(kept)) => (
-                    SecretBytes::from(format!("{}\n", kept.token.expose())),
-                    Some(kept.until()),
-                    kept.accessor.clone(),
-                ),
-                (Kind::VaultTokenDefault | Kind::VaultTokenService, None) => {
-                    (String::new().into(), None, String::new())
-                }
-            };
-            let (index, service, known) = (letter.index, service.clone(), letter.known.clone());
-            Item {
-                index,
-                service,
-                known,
-                destination,
-                content,
-                expires,
-                accessor,
-                planned,
-            }
+            planned: planned.clone().filter(|_| destination.kind != Kind::DefaultRole),
         })
-        .collect())
+    };
+    Ok(destinations.iter().filter_map(item).collect())
+}
+
+/// The outputs that are ready for this node; of the others it is said why they are not.
+fn outputs(world: &World, letter: &Letter, node: &str, destinations: &[Destination]) -> Vec<Item> {
+    let mut items = Vec::new();
+    for destination in destinations {
+        let Kind::Output(wanted) = destination.kind else {
+            continue;
+        };
+        let prepared = letter.outputs.iter().find(|(i, _)| *i == usize::from(wanted));
+        match prepared {
+            None => {}
+            Some((_, Ok(ready))) => items.push(Item {
+                index: letter.index,
+                service: letter.service.clone(),
+                known: letter.known.clone(),
+                destination: destination.clone(),
+                ready: ready.clone(),
+                planned: None,
+            }),
+            Some((_, Err(failure))) => {
+                let target = Place::Node(node.to_owned()).target(&destination.path);
+                world.ledger.end(letter.index, target, not_ready(failure));
+            }
+        }
+    }
+    items
+}
+
+/// How an output ends that could not be made ready: in a plan it may be that it is made only then.
+pub(crate) fn not_ready(failure: &Failure) -> Ending {
+    if failure.kind == PLANNED {
+        Ending::new(Outcome::Due).because(Some(&failure.text))
+    } else {
+        Ending::failed(failure.clone())
+    }
 }
 
 /// Everything for one node in one session.
 async fn deliver(world: &World, node: &str, items: Vec<Item>) {
-    let (trusted, items): (Vec<_>, Vec<_>) = items
-        .into_iter()
-        .partition(|item| !world.request.verify && remembered(world, node, item));
-    for item in trusted {
-        world.ledger.end(
-            item.index,
-            item.target(node),
-            Ending::new(Outcome::Trusted).until(item.expires),
-        );
-    }
     let Some(first) = items.first() else { return };
+    let place = Place::Node(node.to_owned());
+    if !world.request.verify && items.iter().all(|item| remembered(world, &place, item)) {
+        // neither a ticket nor a connection is needed to say so
+        return trust(world, &place, items);
+    }
+    let node = address(world, node, &first.service).await;
+    let sink = distribute::OnNode {
+        gate: &world.gate,
+        node: &node,
+        limits: &world.ssh_limits,
+    };
+    deliver_to(world, &sink, &place, items).await;
+}
+
+fn trust(world: &World, place: &Place, items: Vec<Item>) {
+    for item in items {
+        let ending = item.ending(Ending::new(Outcome::Trusted));
+        world.ledger.end(item.index, item.target(place), ending);
+    }
+}
+
+/// Everything for one sink, each file an edge of its own.
+pub(crate) async fn deliver_to<S: Sink>(world: &World, sink: &S, place: &Place, items: Vec<Item>) {
+    let (trusted, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| {
+        let asks = world.request.verify && sink.can_look();
+        !asks && remembered(world, place, item)
+    });
+    trust(world, place, trusted);
+    if items.is_empty() {
+        return;
+    }
     for item in &items {
-        world.ledger.begin(item.index, item.target(node));
+        world.ledger.begin(item.index, item.target(place));
     }
     if world.stop.asked() {
         return;
     }
-    let address = address(world, node, &first.service).await;
     let began = world.ledger.elapsed();
-    let placed = place(world, &address, &items).await;
-    world.ledger.took(Shared::Session {
-        node: node.to_owned(),
-        seconds: world.ledger.elapsed() - began,
-        failed: placed.is_err(),
-    });
-    match placed {
+    let brought = bring(world, sink, &items).await;
+    if let Place::Node(node) = place {
+        world.ledger.took(Shared::Session {
+            node: node.clone(),
+            seconds: world.ledger.elapsed() - began,
+            failed: brought.is_err(),
+        });
+    }
+    match brought {
         Err(failure) => {
             for item in &items {
-                world.ledger.end(
-                    item.index,
-                    item.target(node),
-                    Ending::failed(failure.clone()).until(item.expires),
-                );
+                let ending = Ending::failed(failure.clone()).until(item.ready.expires);
+                world.ledger.end(item.index, item.target(place), ending);
             }
         }
-        Ok(report) => {
-            let way = format!("{} over {}: {}", report.method, report.transport, report.chosen);
-            for (item, landed) in items.iter().zip(report.files) {
-                settle(world, node, item, landed, &way).await;
+        Ok(brought) => {
+            for (item, landed) in items.iter().zip(brought.files) {
+                settle(world, sink.name(), place, item, landed, brought.way.as_deref()).await;
             }
         }
     }
 }
 
 /// Whether the state says that exactly this content went there.
-fn remembered(world: &World, node: &str, item: &Item) -> bool {
-    let key = (node.to_owned(), item.destination.path.clone());
-    let digest = world.state.digest(item.content.expose());
-    plan::push_due(item.known.pushes.get(&key), &item.accessor, &digest).is_none()
+fn remembered(world: &World, place: &Place, item: &Item) -> bool {
+    let key = (place.key().to_owned(), item.destination.path.clone());
+    let digest = world.state.digest(item.ready.content.expose());
+    plan::push_due(item.known.pushes.get(&key), &item.ready.accessor, &digest).is_none()
 }
 
-/// How the account is reached on the node. Without a ticket a key may still do.
-pub(crate) async fn address(world: &World, node: &str, service: &Service) -> Node {
-    let ssh = service.ssh_on(node);
-    let over = |transport| ssh.transport == transport;
-    let kerberos = if ssh.kerberos && !over(config::Transport::Libssh2) && !over(config::Transport::OpenSsh) {
-        let ticket = world.tickets.of(service).await.ok();
-        ticket.map(|ticket| (ticket, world.gss.clone()))
-    } else {
-        None
-    };
-    let keys = if ssh.public_keys {
-        ssh.identity_files.clone()
-    } else {
-        Vec::new()
-    };
-    let login = match ssh.transport {
-        config::Transport::Auto | config::Transport::Libssh2 => distribute::Login::Auto { kerberos, keys },
-        config::Transport::Russh => match kerberos {
-            Some((ticket, gss)) => distribute::Login::Gssapi { ticket, gss },
-            None => distribute::Login::Russh {
-                identities: keys.into_iter().map(distribute::Identity::Key).collect(),
-            },
-        },
-        config::Transport::OpenSsh => distribute::Login::OpenSsh {
-            program: "ssh".into(),
-            identities: keys.into_iter().map(distribute::Identity::Key).collect(),
-        },
-    };
-    Node {
-        host: node.to_owned(),
-        port: ssh.port,
-        user: ssh.user.as_ref().unwrap_or(&service.account).clone(),
-        known_hosts: ssh.known_hosts.clone(),
-        login,
-        options: options(world, ssh),
-    }
-}
-
-fn options(world: &World, ssh: &config::Ssh) -> distribute::Options {
-    let record = world.state.dir().join("known_hosts");
-    let jump = ssh.jump.iter().map(|jump| distribute::Jump {
-        host: jump.host.clone(),
-        port: jump.port,
-        user: jump.user.clone(),
-    });
-    distribute::Options {
-        trust: match ssh.checking {
-            config::Checking::Strict => distribute::Trust::Strict,
-            config::Checking::AcceptNew => distribute::Trust::FirstUse { record },
-            config::Checking::Off => distribute::Trust::Any { record },
-        },
-        address: ssh.address.clone(),
-        host_key_alias: ssh.host_key_alias.clone(),
-        gssapi_server: ssh.gssapi_server.clone(),
-        algorithms: distribute::Algorithms {
-            host_keys: ssh.host_key_algorithms.clone(),
-            kex: ssh.kex_algorithms.clone(),
-            ciphers: ssh.ciphers.clone(),
-            macs: ssh.macs.clone(),
-        },
-        jump: jump.collect(),
-    }
-}
-
-async fn place(world: &World, node: &Node, items: &[Item]) -> Result<distribute::Report, Failure> {
+async fn bring<S: Sink>(world: &World, sink: &S, items: &[Item]) -> Result<distribute::Brought, Failure> {
     let files: Vec<File> = items
         .iter()
         .map(|item| File {
             path: item.destination.path.clone(),
-            content: item.content.clone(),
+            content: item.ready.content.clone(),
             mode: item.destination.mode,
         })
         .collect();
@@ -303,9 +366,9 @@ async fn place(world: &World, node: &Node, items: &[Item]) -> Result<distribute:
         Mode::Write
     };
     crate::retry::retry(world.push_budget, &world.stop, || async {
-        distribute::place(&world.gate, node, &files, mode, &world.ssh_limits)
+        sink.place(&files, mode)
             .await
-            .map_err(|e| Failure::new(Stage::Push, node.host.clone(), &e, e.retryable()))
+            .map_err(|e| Failure::new(Stage::Push, sink.name(), &e, e.retryable()))
     })
     .await
 }
@@ -313,28 +376,24 @@ async fn place(world: &World, node: &Node, items: &[Item]) -> Result<distribute:
 /// Writes down how one file ended.
 async fn settle(
     world: &World,
-    node: &str,
+    peer: &str,
+    place: &Place,
     item: &Item,
     landed: Result<distribute::Landed, distribute::FileError>,
-    way: &str,
+    way: Option<&str>,
 ) {
-    let target = item.target(node);
+    let target = item.target(place);
     let landed = match landed {
         Ok(landed) => landed,
         Err(e) => {
-            let failure = Failure::new(Stage::Push, node, &e, e.retryable());
-            return world
-                .ledger
-                .end(item.index, target, Ending::failed(failure).until(item.expires));
+            let failure = Failure::new(Stage::Push, peer, &e, e.retryable());
+            let ending = Ending::failed(failure).until(item.ready.expires);
+            return world.ledger.end(item.index, target, ending);
         }
     };
     if let Some(planned) = &item.planned {
-        let reason = format!("{planned}; {way}");
-        return world.ledger.end(
-            item.index,
-            target,
-            Ending::new(Outcome::Due).because(Some(reason)),
-        );
+        let ending = Ending::new(Outcome::Due).because(Some(by(Some(planned), way)));
+        return world.ledger.end(item.index, target, ending);
     }
     let reason = landed.difference.map(difference);
     let outcome = match landed.placed {
@@ -342,12 +401,8 @@ async fn settle(
         Placed::Written | Placed::Removed => Outcome::Done,
         Placed::WouldWrite => {
             // A dry run says how it would go, too.
-            let reason = format!("{}; {way}", reason.unwrap_or_default());
-            return world.ledger.end(
-                item.index,
-                target,
-                Ending::new(Outcome::Due).because(Some(reason)),
-            );
+            let ending = Ending::new(Outcome::Due).because(Some(by(reason, way)));
+            return world.ledger.end(item.index, target, ending);
         }
     };
     if outcome == Outcome::Done {
@@ -355,24 +410,26 @@ async fn settle(
             .files_written
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
-    if !world.request.dry_run && (outcome == Outcome::Done || !remembered(world, node, item)) {
+    if !world.request.dry_run && (outcome == Outcome::Done || !remembered(world, place, item)) {
         let record = state::Push {
             service: item.known.key.clone(),
-            node: node.to_owned(),
+            node: place.key().to_owned(),
             path: item.destination.path.clone(),
-            kind: kind(item.destination.kind).to_owned(),
-            accessor: item.accessor.clone(),
-            digest: world.state.digest(item.content.expose()),
+            kind: kind(&item.service, item.destination.kind).to_owned(),
+            accessor: item.ready.accessor.clone(),
+            digest: world.state.digest(item.ready.content.expose()),
             pushed_at: Timestamp::now(),
-            expires: item.expires,
+            expires: item.ready.expires,
         };
         world.remember(world.state.record_push(&record).await);
     }
-    world.ledger.end(
-        item.index,
-        target,
-        Ending::new(outcome).because(reason).until(item.expires),
-    );
+    let ending = Ending::new(outcome).because(reason);
+    world.ledger.end(item.index, target, item.ending(ending));
+}
+
+/// A reason with the way it went.
+fn by(reason: Option<&str>, way: Option<&str>) -> String {
+    [reason, way].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 pub(crate) fn difference(d: distribute::Difference) -> &'static str {
@@ -383,14 +440,19 @@ pub(crate) fn difference(d: distribute::Difference) -> &'static str {
         Difference::Mode => "another mode there",
         Difference::NotAFile => "not a file there",
         Difference::Unreadable => "not readable there",
+        Difference::Owner => "another owner there",
+        Difference::NotTold => "not told yet",
         _ => "different there",
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::VaultTokenDefault => "vault-token-default",
-        Kind::VaultTokenService => "vault-token-service",
-        Kind::DefaultRole => "default-role",
+fn kind(service: &Service, kind: Kind) -> &'static str {
+    match (kind, service.output(kind).map(|output| &output.content)) {
+        (Kind::VaultTokenDefault, _) => "vault-token-default",
+        (Kind::VaultTokenService, _) => "vault-token-service",
+        (Kind::DefaultRole, _) => "default-role",
+        (Kind::Output(_), Some(Content::Bearer { .. })) => "bearer-token",
+        (Kind::Output(_), Some(Content::File { .. })) => "file",
+        (Kind::Output(_), _) => "vault-token",
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn refresh(
     post: Post<'_>,
 ) {
     let now = Timestamp::now();
-    let wants_node_token = !service.nodes.is_empty();
+    let wants_node_token = service.wants_node_token();
     let policy = world.policy(service);
     let node_reason = wants_node_token
         .then(|| plan::node_token_due(known.node_token.as_ref().map(Kept::life), &policy, now))

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use state::{EdgeId, Fared, Fault, ServiceKey};
 
-use super::World;
+use super::{World, outputs::HERE, push::COMMAND_PLACE};
 use crate::report::{Outcome, ServiceReport, Target};
 
 /// Writes down the successes and failures of a run, each under the name of its edge.
@@ -78,6 +78,20 @@ fn id(key: &ServiceKey, target: &Target) -> Option<EdgeId> {
             service,
             node: node.clone(),
             path: path.clone(),
+        }),
+        Target::Bearer { output } => Some(EdgeId::Bearer {
+            service,
+            output: output.clone(),
+        }),
+        Target::Here { path } => Some(EdgeId::Push {
+            service,
+            node: HERE.to_owned(),
+            path: path.clone(),
+        }),
+        Target::Command { output } => Some(EdgeId::Push {
+            service,
+            node: COMMAND_PLACE.to_owned(),
+            path: output.clone(),
         }),
         Target::Setup | Target::Discover { .. } => None,
     }

@@ -79,7 +79,8 @@ fn remembered(registry: &Registry, facts: &Facts<'_>) -> prometheus::Result<()> 
                         stored.with_label_values(&[&name, credd]).set(last);
                     }
                 }
-                EdgeId::Push { node, .. } => {
+                // `@here` and `@command` are no nodes, and the Go service has neither
+                EdgeId::Push { node, .. } if !node.starts_with('@') => {
                     let (oldest, failures) = nodes.entry(node).or_insert((last, 0));
                     *oldest = match (*oldest, last) {
                         (Some(a), Some(b)) => Some(a.min(b)),
