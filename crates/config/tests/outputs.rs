@@ -137,7 +137,7 @@ fn what_cannot_be_meant_stops_the_service_and_says_why() {
             "a: {content: password, path: /x}",
             "none of vaultToken, bearer, file",
         ),
-        ("a: 5", "not a map"),
+        ("a: 5", "a map is wanted"),
         ("a: {content: vaultToken}", "where this output goes"),
         ("a: {content: bearer, pth: /x}", "unknown key"),
         ("a: {content: file, path: /x}", "absolute path"),
@@ -193,6 +193,10 @@ fn what_cannot_be_meant_stops_the_service_and_says_why() {
             .unwrap_or("it was accepted");
         assert!(reason.contains(why), "{output}: {reason}");
     }
+    // nor is there a service without the outputs its experiment was meant to have
+    let loaded = load("experiments: {dune: {outputs: 5, roles: {production: {account: dunepro}}}}");
+    let broken = &loaded.site.broken[0].reason;
+    assert!(broken.contains("a map is wanted here"), "{broken}");
 }
 
 #[test]
