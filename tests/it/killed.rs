@@ -230,4 +230,7 @@ fn a_run_killed_at_any_moment_loses_nothing() {
     println!("{midway} of {kills} kills fell into a run");
     assert!(midway > 0, "only {midway} of {kills} kills fell into a run");
     operator.run(&[]).all(&["fresh"]);
+    // lines that a kill cut off were put right, and nothing is missing between them
+    let audit = operator.mtk(&["audit", "verify"]);
+    assert_eq!(audit.code, Some(0), "{}{}", audit.stdout, audit.stderr);
 }

@@ -3,6 +3,7 @@
 //! They run inside a bed that is up (`cargo xtask test` brings one up for them; by hand: `cargo xtask testbed exec`),
 //! one after another, because some break a server. The list of modules is the table of contents.
 
+mod audit;
 mod bed;
 mod command_line;
 mod condor_auth;

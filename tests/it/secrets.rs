@@ -33,6 +33,10 @@ fn nothing_printed_at_trace_level_is_a_secret() {
     bed().unseal();
     printed.extend(output.stdout);
     printed.extend(output.stderr);
+    // what is written down of all that, too
+    for log in [&operator, &other].map(|o| o.state().join("audit.log")) {
+        printed.extend(std::fs::read(&log).unwrap());
+    }
     let text = String::from_utf8_lossy(&printed);
     assert!(
         text.contains("TRACE") || text.contains("DEBUG"),

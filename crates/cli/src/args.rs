@@ -91,6 +91,9 @@ pub(crate) enum Command {
     /// Look at what is remembered, move it, take over what the Go service remembers.
     #[command(subcommand)]
     State(crate::commands::state::StateCommand),
+    /// The log of what was done with credentials.
+    #[command(subcommand)]
+    Audit(crate::commands::audit::AuditCommand),
     /// Ask credds what they hold, and delete what nobody needs.
     #[command(subcommand)]
     Credd(Box<crate::commands::credd::CreddCommand>),

@@ -31,6 +31,9 @@ pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// there; they look at this variable alone and not at the option.
 pub(crate) const STATE_DIR: &str = "MTK_STATE_DIR";
 
+/// The audit log, before the configuration; the only way to name one for commands without a configuration.
+pub(crate) const AUDIT_LOG: &str = "MTK_AUDIT_LOG";
+
 /// For which user `mtk storer` stores, as condor_vault_storer: somebody's who is one of the credd's `CRED_SUPER_USERS`.
 pub(crate) const STORER_USER: &str = "CONDOR_VAULT_STORER_USER";
 

@@ -1,6 +1,7 @@
 //! The binary `mtk`: reads the command line, runs one command, maps what came of it to an exit status.
 
 mod args;
+mod audit_log;
 mod called;
 mod commands;
 mod env;
@@ -38,6 +39,13 @@ fn main() -> ExitCode {
         output::error(&problem.error);
         problem.exit
     });
+    let exit = match (audit_log::settle(), exit, &cli.command) {
+        // condor_submit and scripts have what they came for; whoever looks after mtk hears of it
+        (false, Exit::Fresh, command) if !matches!(command, Command::Token(_) | Command::Storer(_)) => {
+            Exit::SomeFailed
+        }
+        (_, exit, _) => exit,
+    };
     // Threads that wait for a silent KDC cannot be ended; the process does not wait for them.
     runtime.shutdown_background();
     exit.into()
@@ -52,14 +60,21 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Status(args) => commands::status::status(cli, args).await,
         Command::Onboard(args) => commands::onboard::onboard(cli, args).await,
         Command::Revoke(args) => commands::revoke::revoke(cli, args).await,
-        Command::Storer(args) => Ok(commands::storer::storer(args, cli.verbose).await),
-        Command::Token(args) => commands::token::token(args).await,
+        Command::Storer(args) => {
+            audit_log::begin_without_site(&cli.command);
+            Ok(commands::storer::storer(args, cli.verbose).await)
+        }
+        Command::Token(args) => {
+            audit_log::begin_without_site(&cli.command);
+            commands::token::token(args).await
+        }
         Command::Doctor(args) => commands::doctor::doctor(cli, args).await,
         Command::Config(command) => commands::config::config(cli, command),
         Command::Completions(args) => commands::completions::completions(args),
         Command::Man(args) => commands::man::man(args),
         Command::Uids(command) => commands::uids::uids(cli, command).await,
         Command::State(command) => commands::state::state(cli, command).await,
+        Command::Audit(command) => commands::audit::audit(cli, command),
         Command::Credd(command) => commands::credd::credd(cli, command).await,
     }
 }

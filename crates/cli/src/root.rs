@@ -21,7 +21,7 @@ pub(crate) fn refuse(cli: &Cli) -> Result<(), Problem> {
     )))
 }
 
-fn writes_the_state(command: &Command) -> bool {
+pub(crate) fn writes_the_state(command: &Command) -> bool {
     matches!(
         command,
         Command::Refresh(_)

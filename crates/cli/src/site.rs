@@ -1,6 +1,10 @@
 //! From the command line to a checked site: which file, what it says, where the state is.
 
-use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, anyhow};
 use condor_config::{Disk, Environment};
@@ -28,6 +32,7 @@ pub(crate) fn load_quietly(cli: &Cli) -> Result<(Site, Vec<Finding>), Problem> {
     let loaded = config::load(&path, &env).map_err(Problem::usage)?;
     let mut findings = loaded.findings;
     findings.extend(config::check(&loaded.site));
+    crate::audit_log::begin(cli, &loaded.site);
     Ok((loaded.site, findings))
 }
 
@@ -69,17 +74,23 @@ pub(crate) fn state_dir(cli: &Cli, site: &Site) -> PathBuf {
 ///
 /// Root may write everywhere, but a file of root's in the state of mtk's own user would stop the next run.
 pub(crate) fn budget_dir() -> Option<PathBuf> {
+    let person = || std::env::var_os(crate::env::XDG_RUNTIME_DIR).map(PathBuf::from);
+    services_dir().or_else(|| person().filter(|dir| is_ours(dir)))
+}
+
+/// The state directory of this host's services, if we are who writes there.
+pub(crate) fn services_dir() -> Option<PathBuf> {
+    let named = std::env::var_os(crate::env::STATE_DIR).map(PathBuf::from);
+    Some(named.unwrap_or_else(|| config::DEFAULT_STATE_DIRECTORY.into())).filter(|dir| is_ours(dir))
+}
+
+fn is_ours(dir: &Path) -> bool {
     use rustix::fs::{Access, access};
-    let services = std::env::var_os(crate::env::STATE_DIR)
-        .map_or_else(|| PathBuf::from(config::DEFAULT_STATE_DIRECTORY), PathBuf::from);
-    let person = std::env::var_os(crate::env::XDG_RUNTIME_DIR).map(PathBuf::from);
-    [Some(services), person].into_iter().flatten().find(|dir| {
-        let root = rustix::process::geteuid().is_root();
-        let ours = dir
-            .metadata()
-            .is_ok_and(|meta| meta.is_dir() && (!root || meta.uid() == 0));
-        ours && access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
-    })
+    let root = rustix::process::geteuid().is_root();
+    let ours = dir
+        .metadata()
+        .is_ok_and(|meta| meta.is_dir() && (!root || meta.uid() == 0));
+    ours && access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 /// Prints a value as the one JSON document of a command.

@@ -71,9 +71,9 @@ pub use import::{Format, Imported, SCHEMA_NAME, import, same_meaning};
 pub use output::{Content, Output, Owner, THIS_HOST, To};
 pub use schema::schema;
 pub use site::{
-    AcceptedKey, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective, Ferry,
-    FerryLogin, Jump, Kind, Limits, LogFiles, Metrics, Origin, Receiver, Retries, Retry, Service, ServiceId,
-    Site, Ssh, Timeouts, Transport, UidSource, Vault, VaultQuota,
+    AcceptedKey, Audit, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective,
+    Ferry, FerryLogin, Jump, Kind, Limits, LogFiles, Metrics, Origin, Receiver, Retries, Retry, Service,
+    ServiceId, Site, Ssh, Timeouts, Transport, UidSource, Vault, VaultQuota,
 };
 pub use template::Template;
 pub use tree::Position;

@@ -70,6 +70,7 @@ impl<'a, 't> Plan<'a, 't> {
         let dev_label = self.dev_label();
         let metrics = self.metrics(&mtk, &dev_label);
         let (loki, traces, log_files) = (self.loki(), self.traces(), self.log_files());
+        let audit = self.audit(&mtk);
         let uid_order = self.uid_order(&mtk);
         let uids = self.uid_map(&mtk);
         let ferry = self.ferry();
@@ -94,6 +95,7 @@ impl<'a, 't> Plan<'a, 't> {
             loki,
             traces,
             log_files,
+            audit,
             uid_order,
             ferry,
             later: Vec::new(),

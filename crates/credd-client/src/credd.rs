@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use audit::{Act, Verb};
 use cedar::{
     Malformed,
     commands::store_cred::{self, CredName, Refresh, Restriction, ResultCode, Target, Terms},
@@ -226,34 +227,47 @@ impl Credd {
         terms: &Terms,
     ) -> Result<Stored, Error> {
         let name = self.name(service, handle)?;
+        let stored = self.store_named(user, &name, json, terms).await;
+        // the digest is all that leaves here
+        let digest = audit::digest(json.expose());
+        self.tell(Verb::Store, user, &name.stem(), Some(digest), &stored);
+        stored
+    }
+
+    async fn store_named(
+        &self,
+        user: &str,
+        name: &CredName,
+        json: &SecretBytes,
+        terms: &Terms,
+    ) -> Result<Stored, Error> {
         let deadline = Deadline::after(self.options.total);
         let restriction = &terms.restriction;
         let held = self
-            .look(user, &name, restriction, Stage::Commanding, deadline)
+            .look(user, name, restriction, Stage::Commanding, deadline)
             .await?;
         let (mut newest, used_before) = (held.of(terms.refresh), held.used);
         let mut repeated = false;
         let patience = if terms.wait { CREDMON } else { Duration::ZERO };
         loop {
-            let build = |proof: &Authenticated, target: &Target| {
-                store_cred::add_on(proof, target, &name, json, terms)
-            };
-            let command = Command::new(user, &name, Stage::Commanding, &build).patience(patience);
+            let build =
+                |proof: &Authenticated, target: &Target| store_cred::add_on(proof, target, name, json, terms);
+            let command = Command::new(user, name, Stage::Commanding, &build).patience(patience);
             let Answered { reply, target } = self.exchange(&command, deadline).await?;
             if !reply.code.is_success() {
-                return Err(self.refused(reply.code, &target, &name, Stage::Commanding));
+                return Err(self.refused(reply.code, &target, name, Stage::Commanding));
             }
             let held = self
-                .look(user, &name, restriction, Stage::Verifying, deadline)
+                .look(user, name, restriction, Stage::Verifying, deadline)
                 .await?;
             let top = held.of(terms.refresh);
             if let Some(top) = top.filter(|top| newest.is_none_or(|newest| *top > newest)) {
                 // without a restriction the credd writes what it was given, which need be no JSON
                 if held.damaged && *restriction != Restriction::default() {
-                    return Err(self.refused(ResultCode::NotJson, &target, &name, Stage::Verifying));
+                    return Err(self.refused(ResultCode::NotJson, &target, name, Stage::Verifying));
                 }
                 if held.other_restriction && *restriction != Restriction::default() {
-                    return Err(self.refused(ResultCode::OtherScopes, &target, &name, Stage::Verifying));
+                    return Err(self.refused(ResultCode::OtherScopes, &target, name, Stage::Verifying));
                 }
                 tracing::info!(credd = %self.peer, user = %target, credential = %name, "credential stored");
                 return Ok(Stored {
@@ -299,11 +313,29 @@ impl Credd {
         let build = |proof: &Authenticated, target: &Target| store_cred::delete(proof, target, &name);
         let command = Command::new(user, &name, Stage::Commanding, &build);
         let deadline = Deadline::after(self.options.total);
-        let Answered { reply, target } = self.exchange(&command, deadline).await?;
-        match reply.code {
-            ResultCode::Success | ResultCode::NotFound => Ok(()),
-            code => Err(self.refused(code, &target, &name, Stage::Commanding)),
-        }
+        let deleted = match self.exchange(&command, deadline).await {
+            Ok(Answered { reply, target }) => match reply.code {
+                ResultCode::Success | ResultCode::NotFound => Ok(()),
+                code => Err(self.refused(code, &target, &name, Stage::Commanding)),
+            },
+            Err(error) => Err(error),
+        };
+        self.tell(Verb::Delete, user, &name.stem(), None, &deleted);
+        deleted
+    }
+
+    /// For whoever keeps an audit log. A failed store may have been one.
+    fn tell<T>(&self, verb: Verb, user: &str, what: &str, digest: Option<String>, done: &Result<T, Error>) {
+        let place = self.address.to_string();
+        let act = Act::new(verb, &place).by(user).what(what);
+        let act = match digest {
+            Some(digest) => act.digest(digest),
+            None => act,
+        };
+        audit::tell(&match done {
+            Ok(_) => act,
+            Err(error) => act.failed(error),
+        });
     }
 
     async fn look(

@@ -63,6 +63,7 @@ pub mod oracles;
 mod penalties;
 mod placement;
 mod ssh;
+mod told;
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use crate::{
     failure::{Failure, Stage},
     ledger::Ledger,
     robot::Robot,
-    run::{World, service_key},
+    run::{World, service_key, tell_revoked},
     stop::Stop,
 };
 
@@ -201,7 +201,9 @@ fn invitation(service: &Service, flow: &Flow, patience: Duration) -> Invitation 
 /// The login of the person goes, and its child with it: neither is needed any more, and the first shows the refresh
 /// token to whoever has it.
 async fn give_back(vault: &Client, login: &OidcLogin, service: &Service) {
-    if let Err(error) = vault.revoke_self(&login.token).await {
+    let revoked = vault.revoke_self(&login.token).await;
+    tell_revoked(service, &login.accessor, &revoked);
+    if let Err(error) = revoked {
         tracing::warn!(service = %service.id, accessor = login.accessor, %error,
             "the login of the person was not revoked; it ends by itself");
     }

@@ -22,7 +22,7 @@ use crate::{
     failure::{Failure, Stage},
     onboard::{bystander, cannot},
     robot::Robot,
-    run::{HERE, World, forget_bearers, local_files, node_address, owner_uid, service_key},
+    run::{HERE, World, forget_bearers, local_files, node_address, owner_uid, service_key, tell_revoked},
     stop::Stop,
 };
 
@@ -115,6 +115,8 @@ struct Case<'a> {
     key: ServiceKey,
     /// What the account's other services are called at the credds.
     others: Vec<String>,
+    /// Of the node token, as far as it is remembered.
+    node_accessor: String,
 }
 
 /// What the account's other services are called at the credds. Of those whose configuration is broken neither account
@@ -159,11 +161,15 @@ pub async fn revoke(
     let world = bystander(site, state, stop)
         .await
         .map_err(|error| cannot(&error))?;
+    let key = service_key(service);
+    let node_token = snapshot.node_tokens.get(&key);
+    let node_accessor = node_token.map(|token| token.accessor.clone()).unwrap_or_default();
     let case = Case {
         world: &world,
         service,
-        key: service_key(service),
+        key,
         others: others(site, service),
+        node_accessor,
     };
     let ticket = world.tickets.of(service).await;
     let mut steps = Vec::new();
@@ -258,7 +264,9 @@ impl Case<'_> {
                 return Step::failed(Taken::NodeToken, place.clone(), &failure);
             }
         };
-        let ended = match vault.revoke_self(&token).await {
+        let revoked = vault.revoke_self(&token).await;
+        tell_revoked(self.service, &self.node_accessor, &revoked);
+        let ended = match revoked {
             Ok(()) => step(Ended::Done, "revoked: every copy of it on every node is dead"),
             Err(Error::TokenInvalid { .. }) => step(Ended::Nothing, "it was dead already"),
             Err(e) => {

@@ -6,7 +6,7 @@ use vault_client::{Bearer, Client, Login, SecretPath};
 
 use crate::{
     failure::{Failure, Stage},
-    run::{PROOF_SECONDS, World, log_in, secret_path},
+    run::{PROOF_SECONDS, World, log_in, secret_path, tell_revoked},
 };
 
 /// A service's robot at its Vault server.
@@ -45,7 +45,9 @@ impl<'a> Robot<'a> {
 
     /// Gives a login back that nobody needs any more, and everything below it.
     pub(crate) async fn give_back(&self, login: &Login) {
-        if let Err(error) = self.vault.revoke_self(&login.token).await {
+        let revoked = self.vault.revoke_self(&login.token).await;
+        tell_revoked(self.service, &login.accessor, &revoked);
+        if let Err(error) = revoked {
             tracing::warn!(service = %self.service.id, %error, "a login that is no longer needed was not revoked");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use audit::{Act, Verb};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT, Principal, VaultToken};
 use http::header;
@@ -269,9 +270,15 @@ impl Client {
             header: (header::AUTHORIZATION, &header),
         };
         let request = KerberosLogin { mount: mount.clone() };
-        let envelope = self.ask_in(transport::Turn::had(turn.0), request, &call).await?;
-        let warnings = self.warnings(&call, &envelope);
-        grant::login(self.of(&call), envelope, warnings, &mount, expected, now)
+        let login = self
+            .ask_in(transport::Turn::had(turn.0), request, &call)
+            .await
+            .and_then(|envelope| {
+                let warnings = self.warnings(&call, &envelope);
+                grant::login(self.of(&call), envelope, warnings, &mount, expected, now)
+            });
+        self.tell_login(&expected.to_string(), &mount, &login);
+        login
     }
 
     /// Exchanges a token for a child that lives `ttl` and may become a file. It dies with its parent, so its
@@ -359,7 +366,9 @@ impl Client {
             )
             .await?;
         let warnings = self.warnings(&call, &envelope);
-        grant::bearer(self.of(&call), envelope, warnings)
+        let bearer = grant::bearer(self.of(&call), envelope, warnings)?;
+        self.tell_bearer(&below, &bearer);
+        Ok(bearer)
     }
 
     /// Reads a bearer token that may do less than the one of [`Client::bearer`], or is for others (vault.md 4.1).
@@ -382,7 +391,9 @@ impl Client {
         let request = ReadSts::new(path, restriction, minimum_seconds);
         let envelope = self.ask(request, &call).await?;
         let warnings = self.warnings(&call, &envelope);
-        grant::bearer(self.of(&call), envelope, warnings)
+        let bearer = grant::bearer(self.of(&call), envelope, warnings)?;
+        self.tell_bearer(&below, &bearer);
+        Ok(bearer)
     }
 
     /// Deletes the refresh token of `path`: nothing can be read there until somebody is onboarded again. It is no
@@ -393,9 +404,9 @@ impl Client {
     pub async fn forget(&self, token: &dyn VaultToken, path: &SecretPath) -> Result<(), Error> {
         let below = path.path();
         let call = self.with_token(Doing::Delete, &below, token);
-        self.ask(DeleteCreds { path: below.clone() }, &call)
-            .await
-            .map(drop)
+        let done = self.ask(DeleteCreds { path: below.clone() }, &call).await;
+        self.tell_done(Act::new(Verb::Forget, &self.0.shown).what(&below), &done);
+        done.map(drop)
     }
 
     /// What the server knows of a token.

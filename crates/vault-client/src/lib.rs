@@ -51,6 +51,7 @@ mod refusal;
 mod route;
 mod server;
 mod ssh;
+mod told;
 mod transport;
 mod upkeep;
 mod wire;

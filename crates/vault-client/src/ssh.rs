@@ -125,9 +125,12 @@ impl Client {
             },
         };
         let turn = transport::Turn::had(nonce.turn.0);
-        let envelope = self.ask_in(turn, request, &call).await?;
-        let warnings = self.warnings(&call, &envelope);
-        grant::token(self.of(&call), envelope, warnings, now)
+        let login = self.ask_in(turn, request, &call).await.and_then(|envelope| {
+            let warnings = self.warnings(&call, &envelope);
+            grant::token(self.of(&call), envelope, warnings, now)
+        });
+        self.tell_login(proof.credkey, &mount, &login);
+        login
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is asked of Vault beside the way of a token: revoking by accessor, how the server is.
 
+use audit::{Act, Verb};
 use credential::VaultToken;
 use http::{HeaderName, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -90,10 +91,12 @@ impl Client {
             accessor: accessor.to_owned(),
         };
         let call = self.with_token(Doing::Accessor, "auth/token/revoke-accessor", operator);
-        match self.ask(request, &call).await {
+        let done = match self.ask(request, &call).await {
             Err(error) if !is_gone(&error) => Err(error),
             _ => Ok(()),
-        }
+        };
+        self.tell_done(Act::new(Verb::Revoke, &self.0.shown).accessor(accessor), &done);
+        done
     }
 
     /// How the server is. Sealed and never set up are answers, not errors.

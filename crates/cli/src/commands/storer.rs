@@ -25,6 +25,7 @@ use super::token::{
     environment_words,
     obtain::{Ask, Got, Held, Ways, obtain},
     options::Args as Options,
+    tell_child,
 };
 use crate::{env, exit::Exit, output};
 
@@ -350,6 +351,7 @@ impl Storer {
             .vault
             .create_child(token, life, week, Timestamp::now())
             .await?;
+        tell_child(&ask.vault, &child.accessor, child.token.lifetime().until());
         self.say(&format!("Copying {} to {}", kept.display(), self.vault.display()));
         discovery::write_vault(kept, &child.token)?;
         discovery::write_vault(&self.vault, &child.token)

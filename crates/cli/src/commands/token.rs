@@ -12,6 +12,9 @@ pub(crate) use discovery::bearer_files;
 use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Context;
+use audit::{Act, Verb};
+use credential::VaultToken;
+use jiff::Timestamp;
 use vault_client::Places;
 
 use crate::{Problem, called::as_htgettokens, exit::Exit};
@@ -88,6 +91,28 @@ impl Server {
         options.shared_budget = crate::site::budget_dir();
         Ok(vault_client::Client::new(options)?)
     }
+}
+
+/// For whoever keeps an audit log: a Vault token was revoked whose accessor nobody said.
+pub(crate) fn tell_revoked(
+    vault: &vault_client::Client,
+    token: &dyn VaultToken,
+    done: &Result<(), vault_client::Error>,
+) {
+    let server = vault.server().to_string();
+    // the digest is all that leaves here
+    let act = Act::new(Verb::Revoke, &server).digest(audit::digest_of_line(token.expose()));
+    audit::tell(&match done {
+        Ok(()) => act,
+        Err(error) => act.failed(error),
+    });
+}
+
+/// The same: a child of a Vault token was made.
+pub(crate) fn tell_child(vault: &vault_client::Client, accessor: &str, expires: Timestamp) {
+    let server = vault.server().to_string();
+    let act = Act::new(Verb::Child, &server).accessor(accessor);
+    audit::tell(&act.expires(Some(expires)));
 }
 
 /// The words of `HTGETTOKENOPTS`, as a shell parts them.

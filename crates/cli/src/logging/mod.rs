@@ -37,6 +37,7 @@ const OURS: &[&str] = &[
     "config",
     "state",
     "telemetry",
+    "audit",
     "condor_config",
 ];
 

@@ -19,6 +19,24 @@ pub(crate) const MTK: &[Key] = &[
         "how long a consent given with mtk onboard lasts at the issuer; no server tells it",
     ),
     section(
+        "audit",
+        &[
+            key(
+                "enabled",
+                Used,
+                Form::Truth,
+                "write down what is done with credentials (true)",
+            ),
+            key(
+                "file",
+                Used,
+                Form::Path,
+                "the audit log; audit.log in the state directory without it",
+            ),
+        ],
+        "the audit log",
+    ),
+    section(
         "metrics",
         &[
             key(

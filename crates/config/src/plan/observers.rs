@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::Plan;
-use crate::{LogFiles, Receiver};
+use crate::{
+    Audit, LogFiles, Receiver,
+    section::{self, Section},
+};
 
 /// The Go service's own default for Loki.
 const LOKI_TIMEOUT: Duration = Duration::from_secs(1);
@@ -15,7 +18,7 @@ const EXECUTABLES: [&str; 2] = ["mtk", "token-push"];
 /// The Go service's program whose work is another command's here. Its entry is no mistake.
 const OTHERS: [&str; 1] = ["refresh-uids-from-ferry"];
 
-impl Plan<'_, '_> {
+impl<'t> Plan<'_, 't> {
     pub(super) fn loki(&mut self) -> Option<Receiver> {
         let section = self.top.child("loki", self.report);
         let url = self.address(&section, "host", "https")?;
@@ -30,6 +33,14 @@ impl Plan<'_, '_> {
             url,
             timeout: TRACES_TIMEOUT,
         })
+    }
+
+    pub(super) fn audit(&mut self, mtk: &Section<'t>) -> Audit {
+        let section = mtk.child("audit", self.report);
+        Audit {
+            enabled: self.value(&section, "enabled", section::boolean).unwrap_or(true),
+            file: self.path(&section, "file"),
+        }
     }
 
     pub(super) fn log_files(&mut self) -> LogFiles {

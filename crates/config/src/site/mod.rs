@@ -34,6 +34,15 @@ pub struct LogFiles {
     pub debug: Option<PathBuf>,
 }
 
+/// The log of what is done with credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Whether there is one (`mtk.audit.enabled`).
+    pub enabled: bool,
+    /// Where it is, if the file says so (`mtk.audit.file`); else in the state directory.
+    pub file: Option<PathBuf>,
+}
+
 /// Where metrics go after a run; nowhere, unless the file says so.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Metrics {
@@ -117,6 +126,8 @@ pub struct Site {
     pub traces: Option<Receiver>,
     /// Where logs go beside stderr.
     pub log_files: LogFiles,
+    /// Whether and where it is written down what is done with credentials.
+    pub audit: Audit,
     /// Where UIDs are looked for that the file does not say, in this order.
     pub uid_order: Vec<UidSource>,
     /// The FERRY server, if the file names one.

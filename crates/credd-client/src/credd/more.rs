@@ -83,11 +83,15 @@ impl Credd {
             |proof: &Authenticated, target: &Target| store_cred::delete_everything(proof, target, all);
         let command = Command::new(user, &"everything", Stage::Commanding, &build);
         let deadline = Deadline::after(self.options.total);
-        let Answered { reply, target } = self.exchange(&command, deadline).await?;
-        match reply.code {
-            ResultCode::Success | ResultCode::NotFound => Ok(()),
-            code => Err(self.refused_whole(code, &target, "everything".to_owned(), Stage::Commanding)),
-        }
+        let deleted = match self.exchange(&command, deadline).await {
+            Ok(Answered { reply, target }) => match reply.code {
+                ResultCode::Success | ResultCode::NotFound => Ok(()),
+                code => Err(self.refused_whole(code, &target, "everything".to_owned(), Stage::Commanding)),
+            },
+            Err(error) => Err(error),
+        };
+        self.tell(audit::Verb::Delete, user, "everything", None, &deleted);
+        deleted
     }
 
     /// Whether the identity's own user has all that a job would want, as condor_submit asks it. A super user cannot

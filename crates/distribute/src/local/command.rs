@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{Brought, Sink};
-use crate::{Difference, Error, File, FileError, Landed, Mode, Placed, dial::clip};
+use crate::{Difference, Error, File, FileError, Landed, Mode, Placed, dial::clip, told};
 
 /// All that is kept of what a command says.
 const MAX_SAID: usize = 4096;
@@ -49,12 +49,14 @@ impl Sink for Command {
     async fn place(&self, files: &[File], mode: Mode) -> Result<Brought, Error> {
         let mut results = Vec::with_capacity(files.len());
         for file in files {
-            results.push(match mode {
+            let result = match mode {
                 Mode::Write => self.feed(file).await.map(|()| landed(Placed::Written)),
                 Mode::Verify => Ok(landed(Placed::WouldWrite)),
                 // what it did with the secret is not ours to undo
                 Mode::Remove => Ok(landed(Placed::Unchanged)),
-            });
+            };
+            told::of_file(&self.name, "", file, &result, mode);
+            results.push(result);
         }
         Ok(results.into())
     }

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use crate::{
     Error, File, FileError, Gate, Landed, Limits, Mode, Node,
     placement::{Failed, Fault, Sftp, directory, place_file, sweep, temp_name},
+    told,
 };
 
 /// One result per file, in the order they were given.
@@ -96,11 +97,21 @@ impl Sink for Here {
     }
 
     async fn place(&self, files: &[File], mode: Mode) -> Result<Brought, Error> {
+        let results = self.work_aside(files, mode).await;
+        for (file, result) in files.iter().zip(&results) {
+            told::of_file(self.name(), "", file, result, mode);
+        }
+        Ok(results.into())
+    }
+}
+
+impl Here {
+    async fn work_aside(&self, files: &[File], mode: Mode) -> Results {
         let (here, theirs) = (*self, files.to_vec());
         let work = tokio::task::spawn_blocking(move || here.work(&theirs, mode));
         // The thread may be held by a file server that does not answer: it is left behind, not waited for.
         let why = match tokio::time::timeout(self.limits.total, work).await {
-            Ok(Ok(results)) => return Ok(results.into()),
+            Ok(Ok(results)) => return results,
             Ok(Err(error)) => format!("a thread of mtk ended early: {error}"),
             Err(_) => {
                 let late = |file: &File| {
@@ -109,7 +120,7 @@ impl Sink for Here {
                         after: self.limits.total,
                     })
                 };
-                return Ok(files.iter().map(late).collect::<Results>().into());
+                return files.iter().map(late).collect();
             }
         };
         let lost = |file: &File| {
@@ -118,11 +129,9 @@ impl Sink for Here {
                 why: why.clone(),
             })
         };
-        Ok(files.iter().map(lost).collect::<Results>().into())
+        files.iter().map(lost).collect()
     }
-}
 
-impl Here {
     fn work(&self, files: &[File], mode: Mode) -> Results {
         let mut here = files::Here::new(self.owner);
         let results = files.iter().map(|file| self.one(&mut here, file, mode)).collect();

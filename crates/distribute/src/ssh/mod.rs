@@ -25,6 +25,7 @@ use crate::{
     identity::{self, Credential},
     known_hosts::KnownHosts,
     placement::{Failed, Fault, Sftp, directory, place_file, sweep, temp_name, temp_path},
+    told,
 };
 
 pub(crate) use job::Job;
@@ -409,6 +410,7 @@ pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed,
                 job.at_node.litter(&job.node.user, path);
             }
         }
+        told::of_file(&job.node.host, &job.node.user, file, &result, job.mode);
         match &result {
             Ok(landed) => tracing::debug!(file = file.path, placed = ?landed.placed, "file looked after"),
             Err(error) => tracing::debug!(file = file.path, %error, "file not placed"),

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use audit::{Act, Verb};
 use config::Service;
 use jiff::{SignedDuration, Timestamp};
 use kerberos::{Mech, Target, Ticket};
@@ -94,7 +95,9 @@ impl<'a> Logins<'a> {
             .await;
         if let Err(failure) = proof {
             // Nobody holds it and nobody will: it must not lie about unheld for its 28 days.
-            if let Err(error) = vault.revoke_self(&login.token).await {
+            let revoked = vault.revoke_self(&login.token).await;
+            tell_revoked(self.service, &login.accessor, &revoked);
+            if let Err(error) = revoked {
                 tracing::warn!(service = %self.service.id, %error, "a login token that could not be used was not revoked");
             }
             return Err(failure);
@@ -146,6 +149,11 @@ impl<'a> Logins<'a> {
                     })
             })
             .await?;
+        let act = Act::new(Verb::Child, &self.service.vault_server)
+            .accessor(&child.accessor)
+            .parent(&proven.login.accessor)
+            .expires(Some(child.token.lifetime().until()));
+        audit::tell(&act.by(&self.service.principal.to_string()));
         self.world
             .state
             .save_node_token(&self.key, &child.token)
@@ -171,13 +179,27 @@ impl<'a> Logins<'a> {
         let Ok(vault) = self.vault() else {
             return;
         };
-        match vault.revoke_self(&proven.login.token).await {
+        let revoked = vault.revoke_self(&proven.login.token).await;
+        tell_revoked(self.service, &proven.login.accessor, &revoked);
+        match revoked {
             Ok(()) => tracing::info!(service = %self.service.id, "revoked a login token that nobody took"),
             Err(error) => {
                 tracing::warn!(service = %self.service.id, %error, "a login token that nobody took was not revoked");
             }
         }
     }
+}
+
+/// For whoever keeps an audit log: a Vault token of the service's was revoked.
+pub(crate) fn tell_revoked<E: std::error::Error>(service: &Service, accessor: &str, done: &Result<(), E>) {
+    let by = service.principal.to_string();
+    let act = Act::new(Verb::Revoke, &service.vault_server)
+        .by(&by)
+        .accessor(accessor);
+    audit::tell(&match done {
+        Ok(()) => act,
+        Err(error) => act.failed(error),
+    });
 }
 
 /// One login of the service's robot. One that meets a block is made anew when the block is over; twice is enough to see

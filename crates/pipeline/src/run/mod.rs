@@ -24,7 +24,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 pub(crate) use self::{
     address::address as node_address,
     known::key as service_key,
-    login::{PROOF_SECONDS, log_in, secret_path},
+    login::{PROOF_SECONDS, log_in, secret_path, tell_revoked},
     outputs::{BEARER_PLACE, HERE, forget_bearers, held, local_files, owner_uid},
     push::{COMMAND_PLACE, difference},
     world::{World, quota},
@@ -109,6 +109,9 @@ pub async fn run(
         edges: Vec::new(),
     }));
     let ledger = Ledger::new(reports, progress);
+    if let Some(log) = audit::kept() {
+        log.in_run(&ledger.trace_id().to_string());
+    }
     for (n, b) in broken.iter().enumerate() {
         let place = site.place(b.at);
         let failure = Failure::text(Stage::Configuration, "configuration", place, b.reason.clone());

@@ -8,6 +8,7 @@ mod flow;
 
 use std::{fmt, time::Duration};
 
+use audit::{Act, Verb};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use credential::{Lifetime, LongToken, VaultToken};
 use jiff::{SignedDuration, Timestamp};
@@ -111,7 +112,15 @@ impl Client {
         let path = format!("auth/{}/poll", flow.mount);
         let call = self.without_token(Doing::OidcPoll, &path, flow.nonce.expose_secret());
         let heard = self.ask(request, &call).await;
-        polled(self.of(&call), heard, flow, now)
+        let polled = polled(self.of(&call), heard, flow, now);
+        if let Ok(Polled::Done(login)) = &polled {
+            let act = Act::new(Verb::Login, &self.0.shown)
+                .by(&login.person)
+                .what(&flow.mount);
+            let ends = Some(login.lifetime.until());
+            audit::tell(&act.accessor(&login.accessor).expires(ends));
+        }
+        polled
     }
 
     /// Polls until somebody has agreed, for `patience` at the most.
@@ -158,8 +167,23 @@ impl Client {
         let child = self
             .create_child(&login.token, login.lifetime, ttl, Timestamp::now())
             .await?;
-        self.put(&child.token, path, login).await?;
-        Ok(child)
+        let act = Act::new(Verb::Child, &self.0.shown)
+            .by(&login.person)
+            .accessor(&child.accessor)
+            .parent(&login.accessor)
+            .expires(Some(child.token.lifetime().until()));
+        audit::tell(&act);
+        let stored = self.put(&child.token, path, login).await;
+        let below = path.path();
+        let act = Act::new(Verb::Onboard, &self.0.shown)
+            .by(&login.person)
+            .what(&below)
+            .accessor(&child.accessor);
+        audit::tell(&match &stored {
+            Ok(()) => act,
+            Err(error) => act.failed(error),
+        });
+        stored.map(|()| child)
     }
 
     async fn put(

@@ -110,7 +110,10 @@ async fn kill(args: &Args, server: &Server, file: &Path) -> anyhow::Result<()> {
     if shared {
         return Ok(());
     }
-    match vault.revoke_self(&token).await {
+    let revoked = vault.revoke_self(&token).await;
+    // the same digest as that of the file when it was written
+    super::tell_revoked(&vault, &token, &revoked);
+    match revoked {
         Ok(()) | Err(Error::TokenInvalid { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }

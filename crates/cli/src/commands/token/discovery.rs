@@ -8,7 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use audit::{Act, Verb};
 use credential::{BearerToken, NodeToken, VaultToken};
+
+/// The place of a file of this host in the audit log.
+const HERE: &str = "this host";
 
 /// The longest token anybody issues has some kilobytes.
 pub(super) const LONGEST: u64 = 64 * 1024;
@@ -219,13 +223,21 @@ fn place(path: &Path, text: &str) -> anyhow::Result<()> {
     placed().map_err(|error| {
         let _ = fs::remove_file(&temp);
         anyhow::Error::new(error).context(format!("{shown} cannot be written"))
-    })
+    })?;
+    let what = shown.to_string();
+    let act = Act::new(Verb::Write, HERE).what(&what);
+    audit::tell(&act.digest(audit::digest_of_line(text)));
+    Ok(())
 }
 
 /// Whether there was one.
 pub(super) fn remove(path: &Path) -> anyhow::Result<bool> {
     match fs::remove_file(path) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            let what = path.display().to_string();
+            audit::tell(&Act::new(Verb::Remove, HERE).what(&what));
+            Ok(true)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| format!("{} cannot be removed", path.display())),
     }

@@ -11,7 +11,10 @@ use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT, NodeToken, Principal, Va
 use jiff::{SignedDuration, Timestamp};
 use vault_client::{Bearer, Client, Login, Places, Restriction, SecretPath};
 
-use super::discovery::{self, Source};
+use super::{
+    discovery::{self, Source},
+    tell_child, tell_revoked,
+};
 use crate::output;
 
 /// Which logins may be made.
@@ -279,9 +282,12 @@ impl Ask {
         let now = Timestamp::now();
         Ok(if self.ttl.as_secs() > NODE_TOKEN_LIMIT {
             let child = self.vault.create_long_child(parent, life, self.ttl, now).await?;
+            tell_child(&self.vault, &child.accessor, child.lifetime.until());
             Held::Long(child.token, child.lifetime)
         } else {
-            Held::Node(self.vault.create_child(parent, life, self.ttl, now).await?.token)
+            let child = self.vault.create_child(parent, life, self.ttl, now).await?;
+            tell_child(&self.vault, &child.accessor, child.token.lifetime().until());
+            Held::Node(child.token)
         })
     }
 
@@ -320,7 +326,9 @@ impl Ask {
 
     /// Ends a login that came to nothing, with all that was made of it.
     pub(crate) async fn give_back(&self, token: &LongToken) {
-        if let Err(error) = self.vault.revoke_self(token).await {
+        let revoked = self.vault.revoke_self(token).await;
+        tell_revoked(&self.vault, token, &revoked);
+        if let Err(error) = revoked {
             tracing::warn!(%error, "a login that came to nothing was not given back");
         }
     }

@@ -1,0 +1,233 @@
+//! One act on a credential.
+
+use std::{error::Error, fmt::Write};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+/// Longest text of one field, in characters: peers are not trusted to be brief.
+const LONGEST: usize = 400;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verb {
+    /// Somebody logged in to Vault: a Vault token was handed out.
+    Login,
+    /// A child of a Vault token was made.
+    Child,
+    /// A bearer token was read with a Vault token.
+    Bearer,
+    /// A refresh token was stored in Vault: a robot was onboarded.
+    Onboard,
+    /// A refresh token was deleted from Vault.
+    Forget,
+    /// A Vault token was revoked, and everything below it.
+    Revoke,
+    /// A credential was stored at a credd.
+    Store,
+    /// A credential was deleted at a credd.
+    Delete,
+    /// A file was written, on a node or here.
+    Write,
+    /// A file was removed, on a node or here.
+    Remove,
+}
+
+impl Verb {
+    /// As it stands in a line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Child => "child",
+            Self::Bearer => "bearer",
+            Self::Onboard => "onboard",
+            Self::Forget => "forget",
+            Self::Revoke => "revoke",
+            Self::Store => "store",
+            Self::Delete => "delete",
+            Self::Write => "write",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// One act: what was done, for whom, where, with which credential. Nothing in it is a secret.
+///
+/// ```
+/// use audit::{Act, Verb};
+/// let act = Act::new(Verb::Store, "ap1.example.org").by("dunepro@example.org").what("dune_production");
+/// audit::tell(&act);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Act<'a> {
+    verb: Verb,
+    place: &'a str,
+    by: Option<&'a str>,
+    what: Option<&'a str>,
+    accessor: Option<&'a str>,
+    parent: Option<&'a str>,
+    digest: Option<String>,
+    expires: Option<Timestamp>,
+    error: Option<String>,
+}
+
+impl<'a> Act<'a> {
+    /// An act that was carried out at `place`: a Vault server, a credd, a node, or this host.
+    #[must_use]
+    pub fn new(verb: Verb, place: &'a str) -> Self {
+        Self {
+            verb,
+            place,
+            by: None,
+            what: None,
+            accessor: None,
+            parent: None,
+            digest: None,
+            expires: None,
+            error: None,
+        }
+    }
+
+    /// Whose credential it is: a principal, an account.
+    #[must_use]
+    pub fn by(mut self, by: &'a str) -> Self {
+        self.by = Some(by);
+        self
+    }
+
+    /// What it is called there: a path, the name of a credential.
+    #[must_use]
+    pub fn what(mut self, what: &'a str) -> Self {
+        self.what = Some(what);
+        self
+    }
+
+    /// The accessor of the Vault token: names it without being it.
+    #[must_use]
+    pub fn accessor(mut self, accessor: &'a str) -> Self {
+        self.accessor = Some(accessor).filter(|a| !a.is_empty());
+        self
+    }
+
+    /// The accessor of the token this one hangs below.
+    #[must_use]
+    pub fn parent(mut self, parent: &'a str) -> Self {
+        self.parent = Some(parent).filter(|a| !a.is_empty());
+        self
+    }
+
+    /// What [`digest`] says of the content.
+    #[must_use]
+    pub fn digest(mut self, digest: String) -> Self {
+        self.digest = Some(digest);
+        self
+    }
+
+    /// Until when the credential is good.
+    #[must_use]
+    pub fn expires(mut self, expires: Option<Timestamp>) -> Self {
+        self.expires = expires;
+        self
+    }
+
+    /// It failed, or may have: what is said of an error holds no secret anywhere in mtk.
+    #[must_use]
+    pub fn failed(mut self, error: &dyn Error) -> Self {
+        let mut text = error.to_string();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            // writing to a String cannot fail
+            let _ = write!(text, ": {cause}");
+            next = cause.source();
+        }
+        self.error = Some(text);
+        self
+    }
+
+    /// The fields, in the order they stand in.
+    pub(crate) fn fields(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        let outcome = if self.error.is_some() { "failed" } else { "done" };
+        map.insert("act".into(), self.verb.word().into());
+        map.insert("outcome".into(), outcome.into());
+        let expires = self.expires.map(|t| t.to_string());
+        let texts = [
+            ("by", self.by),
+            ("place", Some(self.place)),
+            ("what", self.what),
+            ("accessor", self.accessor),
+            ("parent", self.parent),
+            ("sha256", self.digest.as_deref()),
+            ("expires", expires.as_deref()),
+            ("error", self.error.as_deref()),
+        ];
+        for (key, text) in texts {
+            if let Some(text) = text {
+                map.insert(key.into(), cut(text).into());
+            }
+        }
+        map
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// The SHA-256 of a content, in hexadecimal digits: what `sha256sum` says of a file with it. Of a token, which nobody
+/// can guess, it tells nothing else.
+#[must_use]
+pub fn digest(content: &[u8]) -> String {
+    hex(&Sha256::digest(content))
+}
+
+/// The same of a text with a newline behind it: of a token's file.
+#[must_use]
+pub fn digest_of_line(text: &str) -> String {
+    hex(&Sha256::new().chain_update(text).chain_update("\n").finalize())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_act_has_what_was_said_of_it_and_no_more() {
+        let act = Act::new(Verb::Child, "vault").by("p@R").accessor("a").parent("");
+        let text = Value::from(act.fields()).to_string();
+        assert_eq!(
+            text,
+            r#"{"act":"child","outcome":"done","by":"p@R","place":"vault","accessor":"a"}"#
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_causes_and_briefly() {
+        let error = std::io::Error::other("x".repeat(5000));
+        let fields = Act::new(Verb::Login, "vault").failed(&error).fields();
+        assert_eq!(fields["outcome"], "failed");
+        assert!(fields["error"].as_str().is_some_and(|e| e.len() < 410));
+    }
+
+    #[test]
+    fn a_digest_is_what_sha256sum_says() {
+        assert_eq!(
+            digest(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(digest_of_line("abc"), digest(b"abc\n"));
+    }
+}
