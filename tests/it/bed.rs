@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::OnceLock,
-    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,6 +13,8 @@ use testkit::{
     bed::{Cache, Control, Layout, htvault, issuer, nodes, pool, vault, vault_cluster::VaultCluster},
     site::{REALM, Service},
 };
+
+use crate::waiting::wait_until;
 
 pub struct TestBed {
     pub dir: PathBuf,
@@ -121,31 +122,26 @@ impl TestBed {
 
     pub fn unseal(&self) {
         self.control.unseal().unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
-        while self.control.vault("GET", "/v1/sys/mounts", None).is_err() {
-            assert!(Instant::now() < until, "Vault did not come back after unsealing");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_until(
+            || self.control.vault("GET", "/v1/sys/mounts", None).is_ok(),
+            || "Vault did not come back after unsealing".to_owned(),
+        );
     }
 
     /// Whose login a Vault token is, as Vault says.
     pub fn alias_of(&self, token: &str) -> String {
-        let body = json!({ "token": token });
-        let answer = self
-            .control
-            .vault("POST", "/v1/auth/token/lookup", Some(body))
-            .unwrap();
-        answer["data"]["meta"]["user"].as_str().unwrap().to_owned()
+        self.looked_up(token)["meta"]["user"].as_str().unwrap().to_owned()
     }
 
     /// Whose a Vault token is, its children included: Vault's own name for the robot.
     pub fn entity_of(&self, token: &str) -> String {
+        self.looked_up(token)["entity_id"].as_str().unwrap().to_owned()
+    }
+
+    fn looked_up(&self, token: &str) -> Value {
         let body = json!({ "token": token });
-        let answer = self
-            .control
-            .vault("POST", "/v1/auth/token/lookup", Some(body))
-            .unwrap();
-        answer["data"]["entity_id"].as_str().unwrap().to_owned()
+        let answer = self.control.vault("POST", "/v1/auth/token/lookup", Some(body));
+        answer.unwrap()["data"].clone()
     }
 
     /// Takes a robot's refresh token out of Vault until the guard is dropped.
@@ -409,15 +405,11 @@ impl Drop for Stopped {
             Down::Server(name) => bed().control.start(name).unwrap(),
             Down::Credd { access_point, master } => {
                 kill_process(master, Signal::CONT).unwrap();
-                let until = Instant::now() + Duration::from_secs(60);
                 // a zombie of the old one has no command line and is not found
-                while !daemon(access_point, "condor_credd").is_some_and(|_| answers(access_point)) {
-                    assert!(
-                        Instant::now() < until,
-                        "the credd of {access_point} did not come back"
-                    );
-                    std::thread::sleep(Duration::from_millis(200));
-                }
+                wait_until(
+                    || daemon(access_point, "condor_credd").is_some_and(|_| answers(access_point)),
+                    || format!("the credd of {access_point} did not come back"),
+                );
             }
         }
     }

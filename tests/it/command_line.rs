@@ -41,6 +41,26 @@ fn wrong_usage_and_wrong_configuration_are_two() {
     assert!(said.stderr.contains("managedTokens.yml"), "{}", said.stderr);
 }
 
+/// What `config show` says of each service, by some of its keys.
+fn services(config: &std::path::Path, keys: &[&str]) -> Vec<String> {
+    let output = std::process::Command::new(crate::mtk::binary())
+        .arg("--config")
+        .arg(config)
+        .args(["config", "show", "--output", "json"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let services = value["services"].as_array().unwrap().iter();
+    services
+        .map(|service| keys.iter().map(|key| format!("{} ", service[key])).collect())
+        .collect()
+}
+
 #[test]
 fn the_json_form_of_the_configuration_means_the_same() {
     let yaml = Operator::new();
@@ -48,32 +68,8 @@ fn the_json_form_of_the_configuration_means_the_same() {
     let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
     let json = yaml.path().join("managedTokens.json");
     std::fs::write(&json, value.to_string()).unwrap();
-    let shown = |config: &std::path::Path| {
-        let output = std::process::Command::new(crate::mtk::binary())
-            .arg("--config")
-            .arg(config)
-            .args(["config", "show", "--output", "json"])
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        value["services"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|s| {
-                format!(
-                    "{} {} {} {} {}",
-                    s["experiment"], s["role"], s["principal"], s["nodes"], s["uid"]
-                )
-            })
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(shown(&yaml.config), shown(&json));
+    let keys = ["experiment", "role", "principal", "nodes", "uid"];
+    assert_eq!(services(&yaml.config, &keys), services(&json, &keys));
 }
 
 #[test]
@@ -143,20 +139,8 @@ fn the_configuration_is_judged_shown_and_rewritten() {
         "{}",
         written.stdout
     );
-    let services = |config: &std::path::Path| {
-        let output = std::process::Command::new(crate::mtk::binary())
-            .arg("--config")
-            .arg(config)
-            .args(["config", "show", "--output", "json"])
-            .output()
-            .unwrap();
-        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let services = value["services"].as_array().unwrap().iter();
-        services
-            .map(|s| format!("{} {} {}", s["principal"], s["nodes"], s["keytab"]))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(services(&tidy), services(&operator.config));
+    let keys = ["principal", "nodes", "keytab"];
+    assert_eq!(services(&tidy, &keys), services(&operator.config, &keys));
     let again = operator.mtk(&["config", "import", "--to", to]);
     assert!(
         again.code == Some(2) && again.stderr.contains("already"),

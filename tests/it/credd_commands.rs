@@ -23,6 +23,7 @@ use testkit::{
 use crate::{
     bed::{Frozen, bed},
     mtk::Operator,
+    waiting::block,
 };
 
 /// A pool by its collector, one credd of it, and the version it must have.
@@ -133,15 +134,6 @@ async fn identity(account: &str, keytab: PathBuf) -> Identity {
         .await
         .unwrap();
     Identity::kerberos(ticket, gss, account)
-}
-
-fn block<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(work)
 }
 
 /// A handle's credential: the credmon takes the token from the service's own.

@@ -6,6 +6,7 @@ use kerberos::Gss;
 use testkit::site::{ACCESS_POINTS, COLLECTOR, REALM};
 
 use crate::bed::bed;
+use crate::waiting::block;
 
 #[path = "../../crates/cedar/examples/schedds.rs"]
 #[expect(dead_code, reason = "an example's main is for people")]
@@ -28,11 +29,7 @@ fn schedds_of_the_pool_by_cedar_alone() {
 
 #[test]
 fn a_store_by_credd_client_alone() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    block(async {
         let gss = Gss::new(1);
         let principal = format!("{ACCOUNT}/managedtokens/mtk.mtk.test@{REALM}");
         let ticket = store::ticket(&gss, &bed().keytab(ACCOUNT), &principal)

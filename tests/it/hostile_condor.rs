@@ -19,6 +19,8 @@ use testkit::hostile::{
     scripts::{self, SCRIPTS, Script},
 };
 
+use crate::waiting::block;
+
 /// A stage's time for peers that want it all.
 const SHORT: Duration = Duration::from_millis(400);
 
@@ -28,14 +30,6 @@ const LONG: Duration = Duration::from_secs(60);
 /// What one conversation may add to our memory: an answer's bound of 64 MiB, each byte of it at most three where it
 /// is no UTF-8, and what is being read meanwhile.
 const BOUND: u64 = 256 * 1024 * 1024;
-
-fn run<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(work)
-}
 
 fn options(step: Duration) -> Options {
     Options {
@@ -47,7 +41,7 @@ fn options(step: Duration) -> Options {
 }
 
 fn ask(collector: SocketAddr, options: &Options) -> Result<Vec<Schedd>, Error> {
-    run(credd_client::schedds(&[collector.to_string()], None, options))
+    block(credd_client::schedds(&[collector.to_string()], None, options))
 }
 
 fn playing(script: fn(&mut Session) -> std::io::Result<()>, cut: Option<usize>) -> Peer {
@@ -154,7 +148,7 @@ fn the_client_of_one_script() {
     let options = options(if script.by_clock { SHORT } else { LONG });
     let (before, peer) = (peak(), peer.parse().unwrap());
     let outcome = if name.starts_with("credd: ") {
-        let held = run(credd::client(peer, &options).query("dunepro", "dune", None));
+        let held = block(credd::client(peer, &options).query("dunepro", "dune", None));
         held.map(|held| panic!("{name}: taken for an answer: {held:?}"))
     } else {
         ask(peer, &options)

@@ -9,9 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use distribute::{
-    Error, File, FileError, Gate, Identity, Limits, Login, Mode, Node, Placed, Report, Stage, Verdict,
-};
+use distribute::{Error, File, FileError, Gate, Limits, Login, Mode, Node, Placed, Report, Stage, Verdict};
 use testkit::hostile::ssh::{
     Script, Server, banner,
     packet::{Line, string},
@@ -21,7 +19,8 @@ use testkit::hostile::ssh::{
 
 use crate::{
     hostile_sshd::resident,
-    sshd::{Folder, node},
+    sshd::{Folder, both, node},
+    waiting::runtime,
 };
 
 const NAME: &str = "/tmp/vt_hostile";
@@ -57,13 +56,7 @@ impl Kit {
     }
 
     fn logins(&self) -> [Login; 2] {
-        let identities = vec![Identity::Key(self.folder.join("user"))];
-        [
-            Login::Libssh2 {
-                identities: identities.clone(),
-            },
-            Login::Russh { identities },
-        ]
+        both(self.folder.join("user"))
     }
 
     /// Two files placed on `server` in one session, by the clock.
@@ -83,10 +76,7 @@ impl Kit {
             content: "hvs.hostile\n".to_owned().into(),
             mode: 0o400,
         });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let began = Instant::now();
         let report = runtime.block_on(distribute::place(
             &Gate::default(),

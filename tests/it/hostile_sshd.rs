@@ -6,9 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use distribute::{Error, Identity, Limits, Login, Mode, Node, Stage};
+use distribute::{Error, Limits, Mode, Node, Stage};
 
-use crate::sshd::{Folder, node};
+use crate::sshd::{Folder, both, node};
+use crate::waiting::runtime;
 
 /// What one of them does with a connection.
 type Script = fn(TcpStream);
@@ -32,18 +33,8 @@ fn against(script: Script) -> Vec<Error> {
         per_file: Duration::from_secs(2),
         total: Duration::from_secs(6),
     };
-    let identities = vec![Identity::Key(key)];
-    let logins = [
-        Login::Libssh2 {
-            identities: identities.clone(),
-        },
-        Login::Russh { identities },
-    ];
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    logins
+    let runtime = runtime();
+    both(key)
         .into_iter()
         .map(|login| {
             let node = Node {

@@ -13,6 +13,7 @@ use testkit::site::{self, SERVICES};
 use crate::{
     bed::{bed, terminate, top_token},
     mtk::{Operator, Report, ran},
+    waiting::wait_until,
     whole_way::walk,
 };
 
@@ -109,10 +110,10 @@ fn a_run_told_to_stop_ends_soon_cleanly_and_remembers_what_it_did() {
         let child = operator.start(&["run", "--output", "json"]);
         if turn == 0 {
             // not before something is stored, so that there is something to remember
-            let until = Instant::now() + Duration::from_secs(60);
-            while exported(&operator).is_none_or(|state| rows(&state) == 0) {
-                assert!(Instant::now() < until, "the run stores nothing");
-            }
+            wait_until(
+                || exported(&operator).is_some_and(|state| rows(&state) > 0),
+                || "the run stores nothing".to_owned(),
+            );
         } else {
             std::thread::sleep(Duration::from_millis(150) + random.below(Duration::from_millis(900)));
         }

@@ -43,4 +43,5 @@ mod uids;
 mod vault_budget;
 mod vault_ha;
 mod vault_tokens;
+mod waiting;
 mod whole_way;

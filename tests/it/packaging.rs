@@ -5,12 +5,12 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::{Duration, Instant},
 };
 
 use testkit::site::NODES;
 
 use crate::bed::{Ends, bed};
+use crate::waiting::wait_until;
 
 /// Where Postfix's sendmail leaves what is to be sent.
 const DROP_BOX: &str = "/var/spool/postfix/maildrop";
@@ -142,15 +142,11 @@ fn cron_runs_mtk_as_its_own_user_and_mails_nothing() {
         .replace("mtk run --quiet", "mtk run --quiet; echo control");
     fs::write(place("/etc/cron.d/mtk"), line).unwrap();
     let cron = cron();
-    let until = Instant::now() + Duration::from_secs(90);
-    let mails = loop {
-        let mails = mails();
-        if !mails.is_empty() {
-            break mails;
-        }
-        assert!(Instant::now() < until, "cron ran nothing to its end");
-        std::thread::sleep(Duration::from_millis(200));
-    };
+    wait_until(
+        || !mails().is_empty(),
+        || "cron ran nothing to its end".to_owned(),
+    );
+    let mails = mails();
     let status = inside("runuser")
         .args(["-u", "mtk", "--", "mtk", "status"])
         .output()

@@ -16,6 +16,7 @@ use testkit::{bed::nodes, site};
 
 use crate::bed::bed;
 use crate::sshd::{ACCOUNT, Folder, Running, Sshd, UID, file, inside, node, place, placed, tmp, wait_for};
+use crate::waiting::block;
 
 /// A transport with a login it has, and the row and column of the table in docs/ssh.md.
 struct Way {
@@ -316,11 +317,7 @@ fn ticket() -> (kerberos::Ticket, kerberos::Gss) {
     let keytab =
         kerberos::Keytab::open(&bed().layout().keytab(ACCOUNT), &principal.parse().unwrap()).unwrap();
     let gss = kerberos::Gss::new(2);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let ticket = runtime.block_on(gss.acquire(&keytab)).unwrap();
+    let ticket = block(gss.acquire(&keytab)).unwrap();
     (ticket, gss)
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use distribute::{Algorithms, Error, Identity, Jump, Login, Mode, Node, Options, Report, Trust, Verdict};
+use distribute::{Algorithms, Error, Jump, Mode, Node, Options, Report, Trust, Verdict};
 
-use crate::sshd::{Folder, Sshd, node, place};
+use crate::sshd::{Folder, Sshd, both, node, place};
 
 struct Kit {
     folder: Folder,
@@ -37,14 +37,7 @@ impl Kit {
 
     /// Over both transports, which must come to the same.
     fn try_both(&self, known_hosts: &Path, options: &Options) -> Vec<Result<Report, Error>> {
-        let identities = vec![Identity::Key(self.folder.join("user"))];
-        let logins = [
-            Login::Libssh2 {
-                identities: identities.clone(),
-            },
-            Login::Russh { identities },
-        ];
-        logins
+        both(self.folder.join("user"))
             .into_iter()
             .map(|login| {
                 let node = Node {

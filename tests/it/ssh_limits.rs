@@ -15,6 +15,7 @@ use distribute::{Error, Gate, Identity, Limits, Login, Mode, Node, Stage};
 use tokio::task::JoinSet;
 
 use crate::sshd::{Folder, Sshd, file, node, place_through};
+use crate::waiting::block;
 
 /// Nodes that work, each on an address of its own, fifteen of each sshd (it listens on sixteen at most), and nodes that
 /// hang. `MTK_MANY_NODES=500` in the environment is the size of a large site, for `cargo xtask soak`.
@@ -57,13 +58,9 @@ fn hang(address: &str) -> Arc<AtomicUsize> {
 type Done = (String, Duration, Result<(), Error>);
 
 fn all(nodes: &[Node], limits: &Limits) -> Vec<Done> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
     let gate = Gate::default();
     let began = Instant::now();
-    runtime.block_on(async {
+    block(async {
         let mut sessions = JoinSet::new();
         for service in 0..SERVICES {
             for node in nodes {
@@ -194,11 +191,7 @@ impl Stern {
 
     /// So many sessions at once, each again where that may help, as a run does it.
     fn wave(&self, gate: &Gate, sessions: usize) {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        block(async {
             let mut all = JoinSet::new();
             for n in 0..sessions {
                 let (gate, node) = (gate.clone(), self.node("user"));

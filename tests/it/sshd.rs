@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
-    time::{Duration, Instant},
 };
 
-use distribute::{Error, File, Gate, Limits, Login, Mode, Node, Options, Placed, Report};
+use distribute::{Error, File, Gate, Identity, Limits, Login, Mode, Node, Options, Placed, Report};
 use testkit::bed::nodes;
 
 use crate::bed::bed;
+use crate::waiting::{block, wait_until};
 
 /// The account the tests log in as.
 pub const ACCOUNT: &str = "dunepro";
@@ -172,12 +172,10 @@ impl Sshd {
         let mut command = inside("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f"]).arg(&config).stderr(log);
         let process = Running::start(&mut command);
-        let until = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect((address, 22)).is_err() {
-            let log = folder.read(&format!("log.{last}"));
-            assert!(Instant::now() < until, "sshd does not listen: {log}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until(
+            || TcpStream::connect((address, 22)).is_ok(),
+            || format!("sshd does not listen: {}", folder.read(&format!("log.{last}"))),
+        );
         Self {
             host: address.to_string(),
             _process: process,
@@ -191,16 +189,19 @@ impl Sshd {
     }
 }
 
+/// The transports that speak SSH themselves, by one key.
+pub fn both(key: PathBuf) -> [Login; 2] {
+    let identities = vec![Identity::Key(key)];
+    [
+        Login::Libssh2 {
+            identities: identities.clone(),
+        },
+        Login::Russh { identities },
+    ]
+}
+
 pub fn wait_for(path: &Path) {
-    let until = std::time::Instant::now() + Duration::from_secs(10);
-    while !path.exists() {
-        assert!(
-            std::time::Instant::now() < until,
-            "{} did not come",
-            path.display()
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(|| path.exists(), || format!("{} did not come", path.display()));
 }
 
 pub fn node(host: &str, known_hosts: &Path, login: Login) -> Node {
@@ -227,11 +228,7 @@ pub fn place(node: &Node, files: &[File], mode: Mode) -> Result<Report, Error> {
 }
 
 pub fn place_through(gate: &Gate, node: &Node, files: &[File], mode: Mode) -> Result<Report, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(distribute::place(gate, node, files, mode, &Limits::default()))
+    block(distribute::place(gate, node, files, mode, &Limits::default()))
 }
 
 pub fn placed(report: &Report) -> Vec<Option<Placed>> {

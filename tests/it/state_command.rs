@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     bed::{Frozen, bed},
     mtk::Operator,
+    waiting::wait_until,
 };
 
 /// By Python's own SQLite, which is none of ours.
@@ -34,14 +35,11 @@ fn two_at_once_and_the_second_says_who_or_waits() {
     let frozen = Frozen::server("kdc");
     let first = operator.start(&["run", "--output", "json"]);
     let pid = first.id().to_string();
-    let until = Instant::now() + Duration::from_secs(15);
-    while !operator
-        .mtk(&["state", "show"])
-        .stdout
-        .contains(&format!("process {pid}"))
-    {
-        assert!(Instant::now() < until, "the first run takes no lock");
-    }
+    let held = format!("process {pid}");
+    wait_until(
+        || operator.mtk(&["state", "show"]).stdout.contains(&held),
+        || "the first run takes no lock".to_owned(),
+    );
     let second = operator.mtk(&["run", "--service", "mu2e_production"]);
     assert_eq!(second.code, Some(3), "{}", second.stderr);
     let said = &second.stderr;

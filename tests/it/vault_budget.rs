@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +18,7 @@ use testkit::{
 use crate::{
     bed::bed,
     mtk::{Operator, Report},
+    waiting::wait_until,
 };
 
 /// What a server lets through: so many requests in a window, else a block as long as one.
@@ -59,15 +60,12 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        let end = Instant::now() + Duration::from_secs(60);
         // while the address is blocked, not even this gets through
-        while bed()
-            .vault("DELETE", "/v1/sys/quotas/rate-limit/budget", None)
-            .is_err()
-        {
-            assert!(Instant::now() < end, "the quota does not go");
-            std::thread::sleep(Duration::from_millis(500));
-        }
+        let gone = || {
+            let asked = bed().vault("DELETE", "/v1/sys/quotas/rate-limit/budget", None);
+            asked.is_ok()
+        };
+        wait_until(gone, || "the quota does not go".to_owned());
         for pid in &self.credmons {
             kill_process(*pid, Signal::CONT).unwrap();
         }

@@ -12,6 +12,7 @@ use vault_client::{Client, Error, Login, Options, Restriction, SecretPath};
 use crate::{
     bed::{bed, top_token},
     mtk::Operator,
+    waiting::block,
 };
 
 /// A robot, logged in.
@@ -61,17 +62,9 @@ impl Robot {
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(test);
-}
-
 #[test]
 fn a_token_may_do_less_and_be_for_others() {
-    run(async {
+    block(async {
         let robot = Robot::new().await;
         let whole = robot
             .client
@@ -109,7 +102,7 @@ fn a_token_may_do_less_and_be_for_others() {
 
 #[test]
 fn the_issuers_own_keys_vouch_for_its_tokens() {
-    run(async {
+    block(async {
         let robot = Robot::new().await;
         let bearer = robot
             .client

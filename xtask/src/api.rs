@@ -6,19 +6,11 @@
 use std::{fmt::Write as _, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
 
 use crate::{
     say,
-    steps::{cargo, root, run, target},
+    steps::{Committed, cargo, root, run, target},
 };
-
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// Write the listings anew instead of comparing them
-    #[arg(long)]
-    write: bool,
-}
 
 /// Package, name in paths, listing.
 const CRATES: [(&str, &str, &str); 2] = [
@@ -27,7 +19,7 @@ const CRATES: [(&str, &str, &str); 2] = [
 ];
 
 /// Builds the documentation of the crates, and compares or writes their listings.
-pub(crate) fn api(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn api(text: Committed) -> Result<ExitCode> {
     for (package, _, _) in CRATES {
         run(&mut cargo(&[
             "doc",
@@ -37,7 +29,7 @@ pub(crate) fn api(arguments: &Arguments) -> Result<ExitCode> {
             "--locked",
         ]))?;
     }
-    if arguments.write {
+    if text.write {
         for (_, name, path) in CRATES {
             let path = root().join(path);
             std::fs::write(&path, listing(name)?)

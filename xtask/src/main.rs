@@ -44,9 +44,9 @@ enum Command {
     /// Everything that must hold: what CI runs
     Test(test::Arguments),
     /// The public interface of cedar and credd-client, compared with docs/api
-    Api(api::Arguments),
+    Api(steps::Committed),
     /// The pages of mtk's manual, compared with docs/man
-    Man(man::Arguments),
+    Man(steps::Committed),
     /// What real programs say, recorded again
     Fixtures(fixtures::Arguments),
     /// What must hold for any bytes whatever, with a fuzzer's
@@ -63,8 +63,8 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Test(arguments) => test::test(&arguments),
-        Command::Api(arguments) => api::api(&arguments),
-        Command::Man(arguments) => man::man(&arguments),
+        Command::Api(text) => api::api(text),
+        Command::Man(text) => man::man(text),
         Command::Fixtures(arguments) => fixtures::fixtures(&arguments),
         Command::Fuzz(arguments) => fuzz::fuzz(&arguments),
         Command::Soak(arguments) => soak::soak(&arguments),

@@ -3,25 +3,17 @@
 use std::{collections::BTreeMap, fs, path::Path, process::Command, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
 
 use crate::{
     say,
-    steps::{cargo, root, run, target},
+    steps::{Committed, cargo, root, run, target},
 };
-
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// Write the pages anew instead of comparing them
-    #[arg(long)]
-    write: bool,
-}
 
 const FOLDER: &str = "docs/man";
 
 /// Makes the pages, and compares or writes them.
-pub(crate) fn man(arguments: &Arguments) -> Result<ExitCode> {
-    if !arguments.write {
+pub(crate) fn man(text: Committed) -> Result<ExitCode> {
+    if !text.write {
         return check().map(|()| ExitCode::SUCCESS);
     }
     let folder = root().join(FOLDER);

@@ -9,6 +9,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::say;
 
+/// What is done with text that is committed and made from the code.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Committed {
+    /// Write the text anew instead of comparing it
+    #[arg(long)]
+    pub(crate) write: bool,
+}
+
 /// Runs steps one after another and remembers how long each took.
 #[derive(Default)]
 pub(crate) struct Steps(Vec<(String, Duration)>);

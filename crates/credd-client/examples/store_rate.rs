@@ -97,14 +97,8 @@ struct Bench {
     shared_port: u32,
 }
 
-fn main() -> Result<(), Failed> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(run())
-}
-
-async fn run() -> Result<(), Failed> {
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [
         credd,

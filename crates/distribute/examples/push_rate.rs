@@ -15,14 +15,8 @@ use tokio::task::JoinSet;
 
 type Failed = Box<dyn Error + Send + Sync>;
 
-fn main() -> Result<(), Failed> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(run())
-}
-
-async fn run() -> Result<(), Failed> {
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [key, known_hosts, prefix, port, services, nodes] = words.as_slice() else {
         return Err("usage: push_rate KEY KNOWN-HOSTS ADDRESS-PREFIX PORT SERVICES NODES".into());

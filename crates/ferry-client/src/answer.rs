@@ -1,5 +1,6 @@
 //! The JSON of `getUserInfo`, judged.
 
+use credential::printable;
 use serde::Deserialize;
 
 /// The longest answer that is read: a true one has some 300 bytes.
@@ -68,12 +69,12 @@ impl Answer {
         if body.len() > MAX_ANSWER {
             return Err(Bad::TooLong);
         }
-        let json = |e: serde_json::Error| Bad::Json(clean(&e.to_string()));
+        let json = |e: serde_json::Error| Bad::Json(printable(&e.to_string(), MAX_TEXT));
         let wire: Wire = serde_json::from_slice(body).map_err(json)?;
         match wire.ferry_status.as_str() {
             "success" => {}
             "failure" => return Err(Bad::Failure(words(wire.ferry_error.as_ref()))),
-            other => return Err(Bad::Status(clean(other))),
+            other => return Err(Bad::Status(printable(other, MAX_TEXT))),
         }
         let output: Output = serde_json::from_value(wire.ferry_output.unwrap_or_default()).map_err(json)?;
         match u32::try_from(output.uid) {
@@ -96,20 +97,7 @@ fn words(error: Option<&serde_json::Value>) -> String {
     if texts.is_empty() {
         return "it gives no reason".to_owned();
     }
-    clean(&texts.join("; "))
-}
-
-/// What a terminal may show, in at most [`MAX_TEXT`] bytes.
-fn clean(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if out.len() + c.len_utf8() > MAX_TEXT {
-            out.push_str(" ...");
-            break;
-        }
-        out.push(if c.is_control() { ' ' } else { c });
-    }
-    out
+    printable(&texts.join("; "), MAX_TEXT)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Recording what happened.
 
+use credential::printable;
 use jiff::Timestamp;
 use sqlx::{Row, Sqlite, Transaction};
 
@@ -343,25 +344,5 @@ const FAILURE: &str =
 
 /// What a terminal may show, in at most [`MAX_TEXT`] bytes.
 pub(crate) fn clean(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if out.len() + c.len_utf8() > MAX_TEXT {
-            out.push_str(" ...");
-            break;
-        }
-        out.push(if c.is_control() { ' ' } else { c });
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn error_texts_are_cut_and_cleaned() {
-        assert_eq!(clean("a\n\x1b[31mb"), "a  [31mb");
-        let long = clean(&"ä".repeat(5000));
-        assert!(long.len() <= MAX_TEXT + 4 && long.ends_with(" ..."));
-    }
+    printable(text, MAX_TEXT)
 }

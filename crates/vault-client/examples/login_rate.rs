@@ -38,14 +38,8 @@ struct Bench {
     pid: u32,
 }
 
-fn main() -> Result<(), Failed> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(run())
-}
-
-async fn run() -> Result<(), Failed> {
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [server, ca, program, logins, robots @ ..] = words.as_slice() else {
         return Err("usage: login_rate SERVER CA-FILE SERVER-PROGRAM LOGINS KEYTAB=PRINCIPAL...".into());

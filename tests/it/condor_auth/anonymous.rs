@@ -4,7 +4,6 @@ use std::{
     fs,
     os::unix::fs::chown,
     process::{Child, Stdio},
-    time::{Duration, Instant},
 };
 
 use credd_client::{Collector, Method, Options, ads};
@@ -12,6 +11,7 @@ use testkit::site::COLLECTOR;
 
 use super::{ACCOUNT, certificate, options, runtime};
 use crate::bed::bed;
+use crate::waiting::wait_until;
 
 const PORT: u16 = 9621;
 
@@ -53,11 +53,10 @@ impl Insisting {
         let output = Stdio::null;
         let child = command.stdout(output()).stderr(output()).spawn().unwrap();
         let started = Self(child);
-        let until = Instant::now() + Duration::from_secs(30);
-        while std::net::TcpStream::connect((COLLECTOR.address, PORT)).is_err() {
-            assert!(Instant::now() < until, "{}", started.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_until(
+            || std::net::TcpStream::connect((COLLECTOR.address, PORT)).is_ok(),
+            || started.log(),
+        );
         started
     }
 

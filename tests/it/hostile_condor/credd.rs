@@ -17,7 +17,8 @@ use testkit::hostile::{
     credd::{CLAIMED, Credd as Script, Nature, Proof, TRUSTED},
 };
 
-use super::{LONG, options, run};
+use super::{LONG, options};
+use crate::waiting::block;
 
 const USER: &str = "dunepro";
 
@@ -64,7 +65,7 @@ fn with(nature: Nature) -> (Script, Credd) {
 }
 
 fn store(credd: &Credd, service: &str) -> Result<credd_client::Stored, Error> {
-    run(credd.store(USER, service, None, &json(TRUSTED)))
+    block(credd.store(USER, service, None, &json(TRUSTED)))
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn a_store_says_everything_the_versions_ask_for() {
         // 24.7.3 wants the service, 24.10.2 is told not to guess
         assert_eq!(options.text("Service"), Some(CLAIMED));
         assert_eq!(options.boolean("NeedRefresh"), Some(true));
-        let held = run(credd.query(USER, CLAIMED, None)).unwrap();
+        let held = block(credd.query(USER, CLAIMED, None)).unwrap();
         assert_eq!((held.top, held.used), (Some(stored.top), None));
         assert_eq!((credd.handshakes(), credd.resumptions()), (1, 3));
     }
@@ -112,7 +113,7 @@ fn what_nobody_refreshes_is_not_called_stored() {
             assert_eq!(error.stage, Stage::Verifying);
             assert!(!error.retryable() && error.advice().unwrap().contains("VAULT_CREDMON_PROVIDER_NAMES"));
             // and a query shows an access token alone
-            let held = run(credd.query(USER, "unclaimed", None)).unwrap();
+            let held = block(credd.query(USER, "unclaimed", None)).unwrap();
             assert!(held.top.is_none() && held.used.is_some());
         } else {
             stored.unwrap_or_else(|e| panic!("{version:?}: {e:?}"));
@@ -135,7 +136,7 @@ fn a_credential_the_credd_spoiled_is_not_called_stored() {
     let more = [Version(25, 0, 5), Version(25, 0, 6), Version(25, 5, 0)];
     for version in VERSIONS.into_iter().chain(more) {
         let (script, credd) = of(version);
-        match run(credd.store_on(USER, CLAIMED, None, &json(TRUSTED), &terms)) {
+        match block(credd.store_on(USER, CLAIMED, None, &json(TRUSTED), &terms)) {
             Ok(_) => assert!(!script.file(CLAIMED).unwrap().garbage, "{version:?}"),
             Err(error) => {
                 let code = ResultCode::NotJson;
@@ -152,8 +153,8 @@ fn a_credential_the_credd_spoiled_is_not_called_stored() {
             format!("{{\"vault_url\": \"https://{TRUSTED}/v1/x\", \"scopes\": \"storage.read:/\"}}\n")
                 .into_bytes(),
         );
-        run(credd.store(USER, CLAIMED, Some("scoped"), &json)).unwrap();
-        let held = run(credd.query_restricted(USER, CLAIMED, Some("scoped"), &terms.restriction)).unwrap();
+        block(credd.store(USER, CLAIMED, Some("scoped"), &json)).unwrap();
+        let held = block(credd.query_restricted(USER, CLAIMED, Some("scoped"), &terms.restriction)).unwrap();
         assert!(!held.other_restriction && !held.damaged, "{version:?}: {held:?}");
     }
     let expected = [
@@ -173,7 +174,7 @@ fn a_credential_the_credd_spoiled_is_not_called_stored() {
 fn another_vault_server_is_refused_by_those_that_ask() {
     for version in VERSIONS {
         let (script, credd) = of(version);
-        let stored = run(credd.store(USER, CLAIMED, None, &json("vault.evil.test:8200")));
+        let stored = block(credd.store(USER, CLAIMED, None, &json("vault.evil.test:8200")));
         if version < Version(24, 11, 2) {
             stored.unwrap();
             continue;
@@ -233,7 +234,7 @@ fn all_three_styles_of_fs() {
         };
         let address = CreddAddress::from_entry(&format!("<{}>", script.address())).unwrap();
         let credd = Credd::new(address, Identity::new("root"), options);
-        let stored = run(credd.store("root", CLAIMED, None, &json(TRUSTED)));
+        let stored = block(credd.store("root", CLAIMED, None, &json(TRUSTED)));
         stored.unwrap_or_else(|e| panic!("{proof:?}: {e:?}"));
         assert_eq!(credd.handshakes(), 1);
         assert_eq!(directory.path().read_dir().unwrap().count(), 0, "{proof:?}");
@@ -257,7 +258,7 @@ fn credds_are_asked_for_in_the_case_they_are_kept_in() {
     .unwrap();
     let collector = credd_client::Collector::new(&peer.address().to_string()).unwrap();
     for kind in [AdKind::Credd, AdKind::Generic("CredD".into())] {
-        let found = run(collector.query(&Query::all(kind, &["Name"]), &options(LONG))).unwrap();
+        let found = block(collector.query(&Query::all(kind, &["Name"]), &options(LONG))).unwrap();
         assert_eq!(found.len(), 1);
     }
 }
@@ -274,7 +275,7 @@ fn a_conversation_cut_after_every_byte() {
         let before = script.connections();
         script.cut(0, bytes);
         let began = Instant::now();
-        match run(credd.query(USER, CLAIMED, None)) {
+        match block(credd.query(USER, CLAIMED, None)) {
             Ok(held) => {
                 assert!(held.top.is_some());
                 whole = Some(bytes);
@@ -301,13 +302,13 @@ fn a_conversation_cut_after_every_byte() {
     assert!(whole.unwrap() > 500, "{whole:?}");
 
     let credd = client(script.address(), &options(step));
-    run(credd.query(USER, CLAIMED, None)).unwrap();
+    block(credd.query(USER, CLAIMED, None)).unwrap();
     let mut whole = None;
     for bytes in 0..4096 {
         let (began, before) = (Instant::now(), credd.handshakes());
         script.cut(0, bytes);
         // the session is given up, and one more connection answers
-        let held = run(credd.query(USER, CLAIMED, None)).unwrap_or_else(|e| panic!("{bytes}: {e:?}"));
+        let held = block(credd.query(USER, CLAIMED, None)).unwrap_or_else(|e| panic!("{bytes}: {e:?}"));
         assert!(held.top.is_some() && began.elapsed() < step, "{bytes}");
         if credd.handshakes() == before {
             whole = Some(bytes);

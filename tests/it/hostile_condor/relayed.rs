@@ -20,8 +20,8 @@ use testkit::{
     site::ACCESS_POINTS,
 };
 
-use super::run;
 use crate::bed::bed;
+use crate::waiting::block;
 
 /// Longer than any stage takes with a real credd.
 const STEP: Duration = Duration::from_secs(4);
@@ -30,7 +30,7 @@ fn identity() -> credd_client::Identity {
     let principal = "dunepro/managedtokens/mtk.mtk.test@MTK.TEST".parse().unwrap();
     let keytab = kerberos::Keytab::open(&bed().keytab("dunepro"), &principal).unwrap();
     let gss = kerberos::Gss::new(1);
-    let ticket = run(gss.acquire(&keytab)).unwrap();
+    let ticket = block(gss.acquire(&keytab)).unwrap();
     credd_client::Identity::kerberos(ticket, gss, "dunepro")
 }
 
@@ -52,7 +52,7 @@ fn credd(relay: &Relay) -> Credd {
 
 /// A name nobody stores under, so that nothing of the bed changes.
 fn ask(credd: &Credd) -> Result<credd_client::Held, Error> {
-    run(credd.query("dunepro", "hostile_relay", None))
+    block(credd.query("dunepro", "hostile_relay", None))
 }
 
 fn decoded(passing: &Passing<'_>) -> Ad {

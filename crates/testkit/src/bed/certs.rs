@@ -104,18 +104,12 @@ pub(super) fn openssl(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bed::Cache;
+    use crate::bed::layout::below;
 
     #[test]
     fn the_certificates_are_good_for_their_names() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(
-            &Cache {
-                dir: dir.path().to_owned(),
-            },
-            "t",
-        )
-        .unwrap();
+        let layout = below(dir.path(), "t").unwrap();
         layout.create().unwrap();
         make(&layout).unwrap();
         for host in [site::VAULT, site::ISSUER] {

@@ -113,19 +113,12 @@ pub fn write(layout: &Layout) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
 
     use super::*;
-    use crate::bed::Cache;
+    use crate::bed::layout::below;
 
     fn layout() -> Layout {
-        Layout::new(
-            &Cache {
-                dir: PathBuf::from("/c"),
-            },
-            "t",
-        )
-        .unwrap()
+        below("/c", "t").unwrap()
     }
 
     #[test]

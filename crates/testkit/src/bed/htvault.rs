@@ -1,6 +1,7 @@
 //! The vault server laid out the way htvault-config does it, and the refresh tokens of the robots.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +15,7 @@ use crate::site::{self, Account, DOMAIN, ISSUER_URL, ISSUERS, LDAP, ROLES, SERVI
 /// The claim that becomes the credkey.
 const CREDENTIAL_CLAIM: &str = "wlcg.credkey";
 
-pub(super) const TOKENOPS: &str = r#"
+const TOKENOPS: &str = r#"
 path "auth/token/create" { capabilities = ["update"] }
 path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/revoke-self" { capabilities = ["update"] }
@@ -26,28 +27,12 @@ path "auth/token/revoke-self" { capabilities = ["update"] }
 /// The vault server refuses one of them.
 pub fn configure(layout: &Layout) -> Result<()> {
     let put = |path: &str, body: Value| vault::call(layout, "POST", &format!("/v1/{path}"), Some(&body));
-    let sum = hash::file(&vault::plugin(layout))?;
-    put(
-        "sys/plugins/catalog/secret/oauth",
-        json!({"sha256": sum, "command": "oauthapp"}),
-    )?;
-    put("sys/mounts/secret/oauth", json!({"type": "oauth"}))?;
-    put(
-        "secret/oauth/config",
-        json!({"tune_refresh_check_interval_seconds": 0, "default_server": "legacy"}),
-    )?;
-    put("sys/policies/acl/tokenops", json!({"policy": TOKENOPS}))?;
+    engine(&put, &vault::plugin(layout))?;
     let ca = fs::read_to_string(layout.ca()).context("cannot read the CA")?;
     let keytab = fs::read(layout.keytab("host-vault")).context("cannot read the server's keytab")?;
     let keytab = BASE64_STANDARD.encode(keytab);
     for issuer in ISSUERS {
-        put(
-            &format!("secret/oauth/servers/{issuer}"),
-            json!({
-                "provider": "oidc", "provider_options": {"issuer_url": ISSUER_URL},
-                "client_id": site::CLIENT_ID, "client_secret": issuer::CLIENT_SECRET,
-            }),
-        )?;
+        issuer_server(&put, issuer)?;
         put(&format!("sys/auth/oidc-{issuer}"), json!({"type": "oidc"}))?;
         put(
             &format!("auth/oidc-{issuer}/config"),
@@ -58,25 +43,7 @@ pub fn configure(layout: &Layout) -> Result<()> {
         )?;
         for role in ROLES {
             let mount = format!("kerberos-{issuer}_{role}");
-            put(
-                &format!("sys/auth/{mount}"),
-                json!({"type": "kerberos", "config": {
-                    "passthrough_request_headers": ["Authorization"],
-                    "allowed_response_headers": ["www-authenticate"],
-                }}),
-            )?;
-            let service = format!("host/{}", VAULT.name);
-            put(
-                &format!("auth/{mount}/config"),
-                json!({"keytab": keytab, "service_account": service}),
-            )?;
-            put(
-                &format!("auth/{mount}/config/ldap"),
-                json!({
-                    "url": format!("ldap://{}:{}", LDAP.name, LDAP.port), "userdn": "ou=people,o=test",
-                    "userattr": "uid", "token_no_default_policy": true, "token_policies": [mount, "tokenops"],
-                }),
-            )?;
+            kerberos_mount(&put, &mount, &keytab, VAULT.name)?;
         }
     }
     // the policies need the accessors, and one read gives all of them
@@ -99,6 +66,55 @@ pub fn configure(layout: &Layout) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Puts a body to a path below `/v1/`.
+pub(super) type Put<'a> = &'a dyn Fn(&str, Value) -> Result<Value>;
+
+/// The secrets engine, and the policy of all tokens.
+pub(super) fn engine(put: Put<'_>, plugin: &Path) -> Result<()> {
+    put(
+        "sys/plugins/catalog/secret/oauth",
+        json!({"sha256": hash::file(plugin)?, "command": "oauthapp"}),
+    )?;
+    put("sys/mounts/secret/oauth", json!({"type": "oauth"}))?;
+    put(
+        "secret/oauth/config",
+        json!({"tune_refresh_check_interval_seconds": 0, "default_server": "legacy"}),
+    )?;
+    put("sys/policies/acl/tokenops", json!({"policy": TOKENOPS})).map(drop)
+}
+
+/// The issuer that the secrets engine refreshes tokens at.
+pub(super) fn issuer_server(put: Put<'_>, issuer: &str) -> Result<()> {
+    let body = json!({
+        "provider": "oidc", "provider_options": {"issuer_url": ISSUER_URL},
+        "client_id": site::CLIENT_ID, "client_secret": issuer::CLIENT_SECRET,
+    });
+    put(&format!("secret/oauth/servers/{issuer}"), body).map(drop)
+}
+
+/// Logins by Kerberos tickets for the service `host` of that name.
+pub(super) fn kerberos_mount(put: Put<'_>, mount: &str, keytab: &str, name: &str) -> Result<()> {
+    put(
+        &format!("sys/auth/{mount}"),
+        json!({"type": "kerberos", "config": {
+            "passthrough_request_headers": ["Authorization"],
+            "allowed_response_headers": ["www-authenticate"],
+        }}),
+    )?;
+    put(
+        &format!("auth/{mount}/config"),
+        json!({"keytab": keytab, "service_account": format!("host/{name}")}),
+    )?;
+    put(
+        &format!("auth/{mount}/config/ldap"),
+        json!({
+            "url": format!("ldap://{}:{}", LDAP.name, LDAP.port), "userdn": "ou=people,o=test",
+            "userattr": "uid", "token_no_default_policy": true, "token_policies": [mount, "tokenops"],
+        }),
+    )
+    .map(drop)
 }
 
 fn oidc_role(issuer: &str, role: &str) -> Value {

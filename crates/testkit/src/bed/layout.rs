@@ -190,17 +190,18 @@ impl Layout {
     }
 }
 
+/// A bed below a folder of a test's own.
+#[cfg(test)]
+pub(super) fn below(folder: impl Into<PathBuf>, name: &str) -> Result<Layout> {
+    Layout::new(&Cache { dir: folder.into() }, name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn layout(name: &str) -> Result<Layout> {
-        Layout::new(
-            &Cache {
-                dir: PathBuf::from("/c"),
-            },
-            name,
-        )
+        below("/c", name)
     }
 
     #[test]

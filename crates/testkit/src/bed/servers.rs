@@ -321,16 +321,10 @@ fn signal_one(pid: u32, signal: Signal) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bed::cache::Cache;
+    use crate::bed::layout::below;
 
     fn servers(dir: &tempfile::TempDir) -> Servers {
-        let layout = Layout::new(
-            &Cache {
-                dir: dir.path().to_owned(),
-            },
-            "t",
-        )
-        .unwrap();
+        let layout = below(dir.path(), "t").unwrap();
         layout.create().unwrap();
         Servers::new(&layout)
     }

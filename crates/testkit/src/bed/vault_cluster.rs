@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use super::layout::Layout;
 use super::parts::Parts;
-use super::{Control, certs, hash, htvault, issuer};
+use super::{Control, certs, htvault, issuer};
 use crate::http;
-use crate::site::{CLIENT_ID, ISSUER_URL, LDAP, VAULT, VAULT_ADMIN_PORT};
+use crate::site::{VAULT, VAULT_ADMIN_PORT};
 
 /// The name that all three nodes answer to.
 pub const NAME: &str = "cluster.mtk.test";
@@ -190,42 +190,10 @@ impl VaultCluster {
     fn configure(&self, keytab: &Path, plugin: &Path) -> Result<()> {
         let put = |path: &str, body: Value| self.call(0, "POST", &format!("/v1/{path}"), Some(&body));
         let keytab = BASE64_STANDARD.encode(fs::read(keytab).context("cannot read the cluster's keytab")?);
-        put(
-            "sys/plugins/catalog/secret/oauth",
-            json!({"sha256": hash::file(plugin)?, "command": "oauthapp"}),
-        )?;
-        put("sys/mounts/secret/oauth", json!({"type": "oauth"}))?;
-        put(
-            "secret/oauth/config",
-            json!({"tune_refresh_check_interval_seconds": 0, "default_server": "legacy"}),
-        )?;
-        put("sys/policies/acl/tokenops", json!({"policy": htvault::TOKENOPS}))?;
-        put(
-            &format!("secret/oauth/servers/{ISSUER}"),
-            json!({
-                "provider": "oidc", "provider_options": {"issuer_url": ISSUER_URL},
-                "client_id": CLIENT_ID, "client_secret": issuer::CLIENT_SECRET,
-            }),
-        )?;
+        htvault::engine(&put, plugin)?;
+        htvault::issuer_server(&put, ISSUER)?;
         let mount = format!("kerberos-{ISSUER}_{ROLE}");
-        put(
-            &format!("sys/auth/{mount}"),
-            json!({"type": "kerberos", "config": {
-                "passthrough_request_headers": ["Authorization"],
-                "allowed_response_headers": ["www-authenticate"],
-            }}),
-        )?;
-        put(
-            &format!("auth/{mount}/config"),
-            json!({"keytab": keytab, "service_account": format!("host/{NAME}")}),
-        )?;
-        put(
-            &format!("auth/{mount}/config/ldap"),
-            json!({
-                "url": format!("ldap://{}:{}", LDAP.name, LDAP.port), "userdn": "ou=people,o=test",
-                "userattr": "uid", "token_no_default_policy": true, "token_policies": [mount, "tokenops"],
-            }),
-        )?;
+        htvault::kerberos_mount(&put, &mount, &keytab, NAME)?;
         let auth = self.call(0, "GET", "/v1/sys/auth", None)?;
         let accessor = htvault::accessor(&auth, &mount)?;
         let policy = htvault::kerberos_policy(ISSUER, ROLE, &accessor);

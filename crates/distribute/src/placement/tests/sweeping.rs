@@ -2,18 +2,20 @@
 
 use super::{fake::NOW, *};
 
+/// A home of our own: whose it is tells the sweep which files are ours.
+fn at_home() -> Fake {
+    let home = Thing::File {
+        bytes: vec![],
+        mode: 0o700,
+        uid: OWN,
+    };
+    Fake::new().with(".", home)
+}
+
 #[tokio::test]
 async fn what_dead_runs_left_is_swept_and_nothing_else() {
     let temp = |digit: char| format!("/tmp/.mtk-{}", digit.to_string().repeat(32));
-    let mut fake = Fake::new()
-        .with(
-            ".",
-            Thing::File {
-                bytes: vec![],
-                mode: 0o700,
-                uid: OWN,
-            },
-        )
+    let mut fake = at_home()
         .with(&temp('a'), old(b"dead", 0o400, OWN))
         .with(&temp('b'), old(b"at work", 0o400, OWN))
         .with(&temp('c'), old(b"somebody else's", 0o400, OWN + 1))
@@ -33,16 +35,7 @@ async fn what_dead_runs_left_is_swept_and_nothing_else() {
 async fn sweeping_ends_quietly_where_the_server_says_nothing() {
     for step in ["stat", "list", "remove"] {
         let path = format!("/tmp/.mtk-{}", "a".repeat(32));
-        let mut fake = Fake::new()
-            .with(
-                ".",
-                Thing::File {
-                    bytes: vec![],
-                    mode: 0o700,
-                    uid: OWN,
-                },
-            )
-            .with(&path, old(b"dead", 0o400, OWN));
+        let mut fake = at_home().with(&path, old(b"dead", 0o400, OWN));
         fake.ages.insert(path, 7200);
         fake.hangs_at = Some(step);
         assert_eq!(sweep(&mut fake, "/tmp", NOW).await, 0);
