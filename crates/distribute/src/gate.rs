@@ -55,6 +55,22 @@ impl Gate {
         }))
     }
 
+    /// Tells what a node took before, in another process: [`Login::Auto`](crate::Login::Auto) then goes that way without
+    /// asking, and asks only if it is refused.
+    pub fn recall(&self, host: &str, port: u16, method: Method) {
+        self.node(host, port).remember(Some(method));
+    }
+
+    /// What every node takes that was recalled or met, as far as it is known by now.
+    #[must_use]
+    pub fn known(&self) -> Vec<(String, u16, Option<Method>)> {
+        let nodes = lock(&self.0.nodes);
+        let known = nodes.iter();
+        known
+            .map(|((host, port), node)| (host.clone(), *port, node.accepts()))
+            .collect()
+    }
+
     /// Waits for a place; for `patience` at the most where the node would keep us out.
     ///
     /// # Errors

@@ -204,6 +204,13 @@ impl Method {
             Self::HostBased => "hostbased",
         }
     }
+
+    /// By the name SSH has for it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Gssapi, Self::PublicKey, Self::HostBased];
+        all.into_iter().find(|method| method.as_str() == name)
+    }
 }
 
 impl fmt::Display for Method {

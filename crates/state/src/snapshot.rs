@@ -86,6 +86,9 @@ impl State {
         for row in self.rows(work, crate::consent::CONSENTS).await? {
             self.consent(&row)?;
         }
+        for row in self.rows(work, crate::node_login::NODES).await? {
+            self.node_login(&row)?;
+        }
         Ok(())
     }
 

@@ -7,7 +7,9 @@ use credential::{Lifetime, NodeToken};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
-use state::{Consent, EdgeId, ImportError, Learnt, Login, NodeTokenRecord, Push, ServiceKey, State, Store};
+use state::{
+    Consent, EdgeId, ImportError, Learnt, Login, NodeLogin, NodeTokenRecord, Push, ServiceKey, State, Store,
+};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -91,6 +93,18 @@ async fn full(state: &State) {
         .await
         .unwrap();
     state.learn_uid("dunepro", 50001, "ferry", at(3)).await.unwrap();
+    let login = NodeLogin {
+        method: "publickey".into(),
+        since: at(9),
+    };
+    state.record_node_login("n1", 22, Some(&login)).await.unwrap();
+    let elsewhere = ("n1", 2222);
+    for login in [Some(&login), None] {
+        state
+            .record_node_login(elsewhere.0, elsewhere.1, login)
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]
@@ -107,17 +121,20 @@ async fn what_goes_out_comes_in_again_the_same() {
     let (other, _) = State::open(&there.path()).await.unwrap();
     let rows = other.import(&document, false).await.unwrap();
     assert_eq!(
-        rows, 9,
-        "service, login, node_token, store, push, consent, edge, attempt, uid"
+        rows, 10,
+        "service, login, node_token, store, push, consent, edge, attempt, uid, node"
     );
     assert_eq!(other.snapshot().await.unwrap(), state.snapshot().await.unwrap());
     assert_eq!(other.consents().await.unwrap(), state.consents().await.unwrap());
     assert_eq!(other.uids().await.unwrap(), state.uids().await.unwrap());
+    let nodes = state.node_logins().await.unwrap();
+    assert_eq!(nodes[&("n1".to_owned(), 22)].method, "publickey");
+    assert_eq!(other.node_logins().await.unwrap(), nodes);
     assert_eq!(other.export().await.unwrap(), document);
 
     let again = other.import(&document, false).await;
     assert!(
-        matches!(again, Err(ImportError::NotEmpty { rows: 9 })),
+        matches!(again, Err(ImportError::NotEmpty { rows: 10 })),
         "{again:?}"
     );
     other.import(&document, true).await.unwrap();

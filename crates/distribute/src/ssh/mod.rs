@@ -146,6 +146,12 @@ async fn auto(
         (Some(Method::Gssapi), Some((ticket, gss))) => match with_ticket(job, ticket, gss).await {
             Err(error) if has_keys && keys_may_do(&error) => {
                 job.goes_on_after(&error);
+                if let Error::AuthRefused { accepted, .. } = &error
+                    && !names(accepted, Method::Gssapi)
+                {
+                    // nobody's ticket is of use here any more
+                    job.at_node.remember(Some(Method::PublicKey));
+                }
                 return both_tried(&error, with_keys(job, keys).await);
             }
             done => return because(done, Chosen::Remembered),

@@ -5,6 +5,7 @@ mod apart;
 mod credds;
 mod known;
 mod login;
+mod nodes;
 mod outputs;
 mod planned;
 mod push;
@@ -139,6 +140,7 @@ pub async fn run(
     remember::silenced(&world, &mut services).await;
     if !dry_run {
         remember::outcomes(&world, &services).await;
+        nodes::remember(&world).await;
     }
     world.state.close().await;
     let report = Report {

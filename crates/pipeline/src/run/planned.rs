@@ -8,8 +8,9 @@ use state::{EdgeId, ServiceKey, Snapshot};
 use super::{
     What, World, known,
     known::Known,
+    nodes,
     outputs::{self, HERE},
-    push::COMMAND_PLACE,
+    push::{COMMAND_PLACE, by},
 };
 use crate::{
     failure::Failure,
@@ -88,7 +89,15 @@ pub(super) async fn write_down<'a>(
                 (EdgeId::Bearer { .. }, Some(failure)) => Ending::failed(failure.clone()),
                 _ => Ending::new(Outcome::Due),
             };
-            let ending = ending.because(Some(due.reason)).until(due.ends);
+            let way = match &due.edge {
+                EdgeId::Push { node, .. } if service.nodes.contains(node) => {
+                    nodes::way_before(world, service, node)
+                }
+                _ => None,
+            };
+            let reason = due.reason.to_string();
+            let reason = by(Some(&reason), way.as_deref());
+            let ending = ending.because(Some(reason)).until(due.ends);
             if let Some(target) = target(service, &due.edge) {
                 world.ledger.end(index, target, ending);
             }

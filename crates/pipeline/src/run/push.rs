@@ -428,7 +428,7 @@ async fn settle(
 }
 
 /// A reason with the way it went.
-fn by(reason: Option<&str>, way: Option<&str>) -> String {
+pub(super) fn by(reason: Option<&str>, way: Option<&str>) -> String {
     [reason, way].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 

@@ -15,7 +15,7 @@ use kerberos::Gss;
 use state::State;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::{CannotRun, Request, credds::Credds, login::at_least_a_second, tickets::Tickets};
+use super::{CannotRun, Request, credds::Credds, login::at_least_a_second, nodes, tickets::Tickets};
 use crate::{
     access::{self, Robot},
     failure::{Failure, Stage},
@@ -74,6 +74,8 @@ pub(crate) struct World {
     pub(crate) node_token_life: Duration,
     pub(crate) ssh_limits: distribute::Limits,
     pub(crate) gate: distribute::Gate,
+    /// What nodes took before this run.
+    pub(crate) node_logins: BTreeMap<(String, u16), state::NodeLogin>,
     /// Whether each credd of a service has a login of its own.
     pub(crate) token_per_credd: bool,
     pub(crate) stores: AtomicU64,
@@ -100,6 +102,8 @@ impl World {
         stop: Stop,
     ) -> Result<Self, CannotRun> {
         let uids = known_uids(site, &state).await;
+        let gate = distribute::Gate::new(site.limits.per_node, site.limits.node_concurrency);
+        let node_logins = nodes::recall(&state, &gate).await;
         let trust = tls::Trust {
             system: true,
             ca_file: site.vault.ca_file.clone(),
@@ -144,7 +148,8 @@ impl World {
             kerberos_deadline,
             node_token_life: site.node_token_lifetime,
             ssh_limits,
-            gate: distribute::Gate::new(site.limits.per_node, site.limits.node_concurrency),
+            gate,
+            node_logins,
             token_per_credd: site.vault.token_per_credd,
             stores: AtomicU64::new(0),
             files_written: AtomicU64::new(0),
