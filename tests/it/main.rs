@@ -31,6 +31,7 @@ mod revocation;
 mod secrets;
 mod ssh_backends;
 mod ssh_config;
+mod ssh_files;
 mod ssh_host_keys;
 mod ssh_limits;
 mod sshd;

@@ -84,8 +84,8 @@ fn openssh(kit: &Kit, identity: Identity) -> Login {
 }
 
 /// An sshd that takes three kinds of key and certificates of one authority, and an agent with a key it takes.
-struct Kit {
-    folder: Folder,
+pub struct Kit {
+    pub folder: Folder,
     sshd: Sshd,
     program: PathBuf,
     known_hosts: PathBuf,
@@ -94,6 +94,11 @@ struct Kit {
 
 impl Kit {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With these lines in the sshd's configuration.
+    pub fn with(lines: &str) -> Self {
         let folder = Folder::new("backends");
         let mut authorized = String::new();
         for kind in ["ed25519", "ecdsa", "rsa"] {
@@ -110,7 +115,7 @@ impl Kit {
         let sshd = Sshd::start(
             &folder,
             1,
-            &format!("TrustedUserCAKeys {}", folder.join("ca.pub").display()),
+            &format!("TrustedUserCAKeys {}\n{lines}", folder.join("ca.pub").display()),
         );
         let known_hosts = sshd.known_hosts(&folder);
         let socket = folder.join("agent");
@@ -159,6 +164,12 @@ impl Kit {
 
     fn node(&self, login: Login) -> Node {
         node(&self.sshd.host, &self.known_hosts, login)
+    }
+
+    /// The node over each transport.
+    pub fn every_transport(&self) -> [Node; 3] {
+        let key = || Identity::Key(self.key("ed25519"));
+        [libssh2(self, key()), russh(self, key()), openssh(self, key())].map(|login| self.node(login))
     }
 }
 

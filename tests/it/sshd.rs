@@ -159,11 +159,17 @@ impl Sshd {
         } else {
             "MaxStartups 100"
         };
+        // and this one may stand there once
+        let sftp = if lines.contains("Subsystem") {
+            ""
+        } else {
+            "Subsystem sftp /usr/lib/openssh/sftp-server"
+        };
         let config = format!(
             "ListenAddress {address}:22\n{lines}\nHostKey {key}\nPidFile none\nUseDNS no\nUsePAM no\n\
              LogLevel VERBOSE\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nGSSAPIAuthentication no\n\
              AuthorizedKeysFile {authorized}\nStrictModes no\nPerSourcePenalties no\n{startups}\n\
-             Subsystem sftp /usr/lib/openssh/sftp-server\n",
+             {sftp}\n",
             key = key.display(),
             authorized = folder.join("authorized").display(),
         );

@@ -1,4 +1,5 @@
-//! Why one file was not placed. In every case but [`FileError::ReadBackDiffers`] the old file is as it was.
+//! Why one file was not placed. In every case but [`FileError::ReadBackDiffers`] and [`FileError::Displaced`] the old
+//! file is as it was.
 
 use std::time::Duration;
 
@@ -90,13 +91,22 @@ pub enum FileError {
         /// Its numeric owner.
         owner: u32,
     },
-    /// The server cannot replace a file atomically.
-    #[error(
-        "the server lacks posix-rename@openssh.com, so {path} cannot be replaced without a moment with none"
-    )]
+    /// The server can give a file no other name at all.
+    #[error("the server can rename no file, so {path} cannot be replaced without a job seeing half of it")]
     RenameUnsupported {
         /// The destination.
         path: String,
+    },
+    /// The server lacks `posix-rename@openssh.com`, and broke off between the two steps that take its place.
+    #[error(
+        "the server lacks posix-rename@openssh.com and failed while {path} was being replaced: what was there before \
+         is {aside} now, until the next run puts the new one in place"
+    )]
+    Displaced {
+        /// The destination, where there is no file.
+        path: String,
+        /// Where the one that was there is; it is removed as one of a dead run, an hour later.
+        aside: String,
     },
     /// The server would not give the new file its mode.
     #[error("the new {path} has mode {got:04o} instead of {wanted:04o}: it was not put in place")]
@@ -170,6 +180,7 @@ impl FileError {
             self,
             Self::DiskFull { .. }
                 | Self::Quota { .. }
+                | Self::Displaced { .. }
                 | Self::TimedOut { .. }
                 | Self::SessionLost { .. }
                 | Self::CommandFailed { .. }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags, Uid},
+    fs::{
+        AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, StatVfsMountFlags, Uid,
+    },
     io::Errno,
 };
 use zeroize::Zeroizing;
@@ -170,6 +172,12 @@ impl Sftp for Here {
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(errno) => Err(fault(errno)),
         }
+    }
+
+    async fn rename(&mut self, from: &str, to: &str) -> Result<(), Fault> {
+        let (_, from) = split(from).map_err(|error| Fault::Failure(error.to_string()))?;
+        let (directory, to) = self.beneath(to)?;
+        rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE).map_err(fault)
     }
 
     async fn remove(&mut self, path: &str) -> Result<(), Fault> {

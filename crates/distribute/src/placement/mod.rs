@@ -1,9 +1,10 @@
 //! How one file is placed: looked at first, written beside, moved over, read back.
 //!
 //! Whatever fails, a file that was there before is still there as it was: a job on the node never sees half a token,
-//! and never none where there was one.
+//! and never none where there was one, but for a moment at servers that cannot replace files ([`swap`]).
 
 mod ops;
+mod swap;
 mod sweep;
 mod why;
 
@@ -58,16 +59,41 @@ pub(crate) async fn place_file<S: Sftp>(
     }
     let temp = beside(directory, temp);
     let uid = write_beside(sftp, file, directory, &temp).await?;
-    if let Err(fault) = sftp.replace(&temp, &file.path).await {
-        discard(sftp, &temp, &fault).await;
-        return Err(why::not_replaced(sftp, file, uid, fault).await);
-    }
+    put_in_place(sftp, file, directory, &temp, uid).await?;
     read_back(sftp, file).await?;
     Ok(Landed {
         placed: Placed::Written,
         difference: Some(difference),
         uid,
     })
+}
+
+/// Gives the new file its name. `own` is the user the server works as.
+async fn put_in_place<S: Sftp>(
+    sftp: &mut S,
+    file: &File,
+    directory: &str,
+    temp: &str,
+    own: Option<u32>,
+) -> Result<(), Failed> {
+    let fault = match sftp.replace(temp, &file.path).await {
+        Ok(()) => return Ok(()),
+        Err(Fault::Unsupported) => {
+            let aside = beside(directory, &temp_name());
+            match swap::in_two_steps(sftp, temp, &file.path, &aside).await {
+                Ok(()) => return Ok(()),
+                Err(swap::Swap::Refused(fault)) => fault,
+                Err(swap::Swap::Displaced(fault)) => {
+                    discard(sftp, temp, &fault).await;
+                    let path = file.path.clone();
+                    return Err(FileError::Displaced { path, aside }.into());
+                }
+            }
+        }
+        Err(fault) => fault,
+    };
+    discard(sftp, temp, &fault).await;
+    Err(why::not_replaced(sftp, file, own, fault).await)
 }
 
 /// Removes a file, or whatever stands in its place and is no directory. That there is none is fine.

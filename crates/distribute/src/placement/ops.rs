@@ -114,8 +114,10 @@ pub(crate) trait Sftp {
     /// `fsync@openssh.com`; [`Fault::Unsupported`] where it is not offered.
     async fn fsync(&mut self, file: &mut Self::Handle) -> Result<(), Fault>;
     async fn close(&mut self, file: Self::Handle) -> Result<(), Fault>;
-    /// `posix-rename@openssh.com`: replaces what is there, atomically.
+    /// `posix-rename@openssh.com`: replaces what is there, atomically; [`Fault::Unsupported`] where it is not offered.
     async fn replace(&mut self, from: &str, to: &str) -> Result<(), Fault>;
+    /// SFTP's own rename, which refuses where something has that name already.
+    async fn rename(&mut self, from: &str, to: &str) -> Result<(), Fault>;
     async fn remove(&mut self, path: &str) -> Result<(), Fault>;
     /// The names in a directory that are to be kept, of its first `limit` or so.
     async fn list(

@@ -164,6 +164,10 @@ impl Sftp for Session {
         }
     }
 
+    async fn rename(&mut self, from: &str, to: &str) -> Result<(), Fault> {
+        self.bound(self.raw.rename(from, to)).await.map(drop)
+    }
+
     async fn remove(&mut self, path: &str) -> Result<(), Fault> {
         self.bound(self.raw.remove(path)).await.map(drop)
     }

@@ -45,12 +45,13 @@ async fn every_failure_has_its_name_and_leaves_the_old_file() {
         refused(read_only, &new).await,
         FileError::ReadOnly { .. }
     ));
-    let plain = Fake {
+    let no_names = Fake {
         no_posix_rename: true,
+        renames_failing: vec![0],
         ..there()
     };
     assert!(matches!(
-        refused(plain, &new).await,
+        refused(no_names, &new).await,
         FileError::RenameUnsupported { .. }
     ));
     let narrow = Fake {

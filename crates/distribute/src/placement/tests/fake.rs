@@ -27,6 +27,8 @@ pub(super) struct Fake {
     pub(super) read_only: bool,
     pub(super) umask: u32,
     pub(super) no_posix_rename: bool,
+    /// Which of SFTP's own renames fail, counted from one; zero stands for a server that has none.
+    pub(super) renames_failing: Vec<usize>,
     pub(super) no_statvfs: bool,
     pub(super) no_fsync: bool,
     /// What others do between the rename and the reading back.
@@ -213,6 +215,24 @@ impl Sftp for Fake {
         {
             *bytes = b"meddled\n".to_vec();
         }
+        self.things.insert(to.into(), thing);
+        Ok(())
+    }
+
+    async fn rename(&mut self, from: &str, to: &str) -> Result<(), Fault> {
+        self.log("rename")?;
+        let count = self.log.iter().filter(|what| **what == "rename").count();
+        if self.renames_failing.contains(&0) {
+            return Err(Fault::Unsupported);
+        }
+        if self.renames_failing.contains(&count) || self.things.contains_key(to) {
+            return Self::failure();
+        }
+        match self.things.get(from) {
+            Some(Thing::File { uid, .. }) if *uid != OWN => return Err(Fault::PermissionDenied),
+            _ => {}
+        }
+        let thing = self.things.remove(from).ok_or(Fault::NoSuchFile)?;
         self.things.insert(to.into(), thing);
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod failing;
 mod fake;
 mod placing;
+mod swapping;
 mod sweeping;
 
 use credential::SecretBytes;

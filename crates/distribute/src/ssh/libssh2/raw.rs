@@ -182,8 +182,11 @@ impl Extensions {
     }
 
     fn answer(&self, code: c_int) -> Result<(), Fault> {
-        if code >= 0 {
-            return Ok(());
+        match code {
+            0 => return Ok(()),
+            // libssh2's way of saying that the server does not offer the extension
+            1.. => return Err(refused(code)),
+            _ => {}
         }
         if code != libssh2_sys::LIBSSH2_ERROR_SFTP_PROTOCOL {
             return Err(lost(

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use ssh2::{ErrorCode, FileStat, OpenFlags, OpenType};
+use ssh2::{ErrorCode, FileStat, OpenFlags, OpenType, RenameFlags};
 use zeroize::Zeroizing;
 
 use super::{budget, raw::Extensions};
@@ -183,6 +183,11 @@ impl Sftp for Session<'_> {
 
     async fn replace(&mut self, from: &str, to: &str) -> Result<(), Fault> {
         self.extended(|extensions| extensions.replace(from, to))
+    }
+
+    async fn rename(&mut self, from: &str, to: &str) -> Result<(), Fault> {
+        // flags are for later versions of SFTP, and are not sent in this one
+        self.call(|sftp| sftp.rename(Path::new(from), Path::new(to), Some(RenameFlags::empty())))
     }
 
     async fn remove(&mut self, path: &str) -> Result<(), Fault> {
