@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use credential::ServiceName;
 
-use crate::{Content, Finding, Kind, Service, Site, finding::Reporter};
+use crate::{Content, Finding, Kind, Service, Site, Transport, finding::Reporter};
 
 /// Findings about services that want the same file on the same node, the same credential at the same credd, or the
-/// same account.
+/// same account, and about nodes that cannot be reached as they are to be.
 #[must_use]
 pub fn check(site: &Site) -> Vec<Finding> {
     let mut report = Reporter::new(site.files.clone());
@@ -15,6 +15,7 @@ pub fn check(site: &Site) -> Vec<Finding> {
     shared_credentials(site, &mut report);
     shared_accounts(site, &mut report);
     uids(site, &mut report);
+    unreachable(site, &mut report);
     report.finish()
 }
 
@@ -260,6 +261,28 @@ fn uids(site: &Site, report: &mut Reporter) {
         if other != uid {
             let message = format!("account {} has uid {other} in {}", service.account, before.id);
             report.warn(service.at, &key, message, "");
+        }
+    }
+}
+
+/// The system's ssh would go through other hosts with none of mtk's options: such a session ends before it begins.
+fn unreachable(site: &Site, report: &mut Reporter) {
+    for service in &site.services {
+        let through = |node: &&String| {
+            let ssh = service.ssh_on(node);
+            ssh.transport == Transport::OpenSsh && !ssh.jump.is_empty()
+        };
+        let nodes: BTreeSet<String> = service.nodes.iter().filter(through).cloned().collect();
+        if !nodes.is_empty() {
+            report.error(
+                service.at,
+                &format!("{}.destinationNodes", service.id),
+                format!(
+                    "{} cannot be reached: the transport openssh does not go through other hosts (ProxyJump)",
+                    some(&nodes)
+                ),
+                "set mtk.ssh.transport to auto, russh or libssh2, which do",
+            );
         }
     }
 }

@@ -173,3 +173,37 @@ fn a_line_of_sshs_configuration_is_one_finding_at_its_place() {
     let on = values.iter().find(|v| v.key == "ssh on g1").unwrap();
     assert_eq!(on.origin.to_string(), "ssh's configuration");
 }
+
+#[test]
+fn the_systems_ssh_through_another_host_is_said_before_a_run_meets_it() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join(".ssh")).unwrap();
+    let text = "Host inner* !inner9\n  ProxyJump gate.test\n";
+    std::fs::write(home.path().join(".ssh/config"), text).unwrap();
+    let env = Env {
+        home: Some(home.path().to_owned()),
+        ..Env::default()
+    };
+    let said = |transport: &str| -> Vec<String> {
+        let loaded = load_with(
+            &format!(
+                "mtk: {{ssh: {{transport: {transport}}}}}\nexperiments: {{dune: {{roles: {{a: {{account: x, \
+                 destinationNodes: [outer, inner1, inner2, inner9]}}}}}}}}"
+            ),
+            &env,
+        );
+        let told = config::check(&loaded.site).into_iter();
+        told.filter(|f| f.severity == Severity::Error)
+            .map(|f| f.message)
+            .collect()
+    };
+    let told = said("openssh");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("inner1, inner2 cannot be reached"),
+        "{told:?}"
+    );
+    for transport in ["auto", "russh", "libssh2"] {
+        assert_eq!(said(transport), [] as [String; 0], "{transport}");
+    }
+}
