@@ -31,14 +31,11 @@ impl Foreign {
         if let Some(end) = jwt(content) {
             return Self::Jwt(end);
         }
-        let ends = pem(content);
-        let end = if ends.is_empty() {
-            parse_x509_certificate(content)
-                .ok()
-                .and_then(|(_, one)| end(&one))
-        } else {
-            ends.into_iter().min()
-        };
+        let bare = parse_x509_certificate(content).ok();
+        let end = pem(content)
+            .into_iter()
+            .chain(bare.and_then(|(_, one)| end(&one)))
+            .min();
         end.map_or(Self::Opaque, Self::X509)
     }
 

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 pub type Oracle = fn(&[u8]);
 
 /// All of them, by the names of their fuzz targets and of their folders of fixtures.
-pub const ALL: [(&str, Oracle); 21] = [
+pub const ALL: [(&str, Oracle); 22] = [
     ("frame", frame),
     ("ad", ad),
     ("sinful", sinful),
@@ -38,6 +38,7 @@ pub const ALL: [(&str, Oracle); 21] = [
     ("condor_config", condor_config::read),
     ("config", site::config),
     ("keytab", site::keytab),
+    ("foreign", site::foreign),
     ("known_hosts", distribute::oracles::known_hosts),
     ("ssh_config", config::oracles::ssh_config),
     ("sftp", distribute::oracles::sftp),

@@ -1,4 +1,4 @@
-//! What a site keeps in files: its configuration, and keytabs.
+//! What a site keeps in files: its configuration, keytabs, credentials made elsewhere.
 
 use std::{
     io::Write,
@@ -7,6 +7,7 @@ use std::{
 };
 
 use config::{Env, Error, Format, Loaded};
+use credential::Foreign;
 
 /// A configuration, drop-ins parted from it and from one another by a NUL: never a panic, every error and every finding
 /// at a place that there is, paths that are paths, and what an import writes means the same.
@@ -45,7 +46,12 @@ pub fn config(data: &[u8]) {
     }
     for service in &loaded.site.services {
         for file in service.destinations(50001).into_iter().flatten() {
-            if !file.path.starts_with('/') || file.path.contains(['\0', '\n']) || file.mode & 0o077 != 0 {
+            // an output may be for a group that is meant
+            let others = match file.kind {
+                config::Kind::Output(_) => 0o037,
+                _ => 0o077,
+            };
+            if !file.path.starts_with('/') || file.path.contains(['\0', '\n']) || file.mode & others != 0 {
                 panic!("{file:?}");
             }
         }
@@ -85,5 +91,28 @@ pub fn keytab(data: &[u8]) {
         Ok(keytab) if keytab.enctypes().is_empty() => panic!("a keytab without a key is taken"),
         Ok(_) | Err(kerberos::KeytabError::Format { .. } | kerberos::KeytabError::NoKey { .. }) => {}
         Err(error) => panic!("{error}"),
+    }
+}
+
+/// A certificate that ends in 2036.
+const CERTIFICATE: &str = include_str!("../../../../fixtures/fuzz-regressions/foreign/certificate");
+
+/// A credential made elsewhere: never a panic; lines around it change nothing of what a text says, and one certificate
+/// more never puts its end off.
+pub fn foreign(data: &[u8]) {
+    let alone = Foreign::of(data);
+    if let (Ok(text), Foreign::Jwt(_)) = (std::str::from_utf8(data), alone) {
+        let around = Foreign::of(format!("\n{text}\n").as_bytes());
+        if around != alone {
+            panic!("{alone:?} is {around:?} with lines around it");
+        }
+    }
+    let Foreign::X509(end) = alone else {
+        return;
+    };
+    let longer = Foreign::of(&[data, b"\n", CERTIFICATE.as_bytes()].concat());
+    match longer {
+        Foreign::X509(later) if later <= end => {}
+        other => panic!("{alone:?} is {other:?} with one more"),
     }
 }
