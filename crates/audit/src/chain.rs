@@ -5,8 +5,6 @@ use std::{fmt, str::FromStr};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::act::hex;
-
 /// Longest line read; ours have some 500 bytes.
 pub(crate) const LONGEST_LINE: usize = 64 * 1024;
 
@@ -28,7 +26,7 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

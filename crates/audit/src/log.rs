@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
+use credential::act::{Act, Witness, digest};
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde_json::{Map, Value};
 
 use crate::{
-    act::{Act, digest},
     chain::{Anchor, MENDED, Record, line},
     file::{Error, Head, PATIENCE, Tail, failed, open, write},
 };
@@ -113,7 +113,11 @@ impl Log {
         let mut inner = self.inner();
         let mut fields = Map::new();
         fields.insert("time".into(), Timestamp::now().to_string().into());
-        fields.extend(act.fields());
+        fields.extend(
+            act.fields()
+                .into_iter()
+                .map(|(key, text)| (key.to_owned(), text.into())),
+        );
         fields.extend(inner.who.clone());
         if inner.waiting.len() < MOST_WAITING {
             inner.waiting.push_back(fields);
@@ -203,6 +207,12 @@ impl Log {
             head.write(at)?;
         }
         done
+    }
+}
+
+impl Witness for Log {
+    fn hear(&self, act: &Act<'_>) {
+        self.append(act);
     }
 }
 

@@ -9,7 +9,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use audit::{Act, Anchor, Log, Verb, Verdict, Who, inputs_of, verify};
+use audit::{Anchor, Log, Verdict, Who, inputs_of, verify};
+use credential::act::{self, Act, Verb};
 use proptest::prelude::*;
 
 fn log(path: &Path) -> Log {
@@ -186,7 +187,7 @@ fn whatever_a_killed_writer_left_is_put_right_by_the_next() {
 
 fn second_of(log: &[u8]) -> audit::Hash {
     let line = log.split(|b| *b == b'\n').nth(1).unwrap();
-    audit::digest(line).parse().unwrap()
+    act::digest(line).parse().unwrap()
 }
 
 #[test]

@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use audit::{Act, Verb};
 use cedar::{
     Malformed,
     commands::store_cred::{self, CredName, Refresh, Restriction, ResultCode, Target, Terms},
     security::Authenticated,
 };
 use credential::SecretBytes;
+use credential::act::{Act, Verb, digest, tell};
 use jiff::Timestamp;
 
 use self::exchange::{Answered, Command};
@@ -229,7 +229,7 @@ impl Credd {
         let name = self.name(service, handle)?;
         let stored = self.store_named(user, &name, json, terms).await;
         // the digest is all that leaves here
-        let digest = audit::digest(json.expose());
+        let digest = digest(json.expose());
         self.tell(Verb::Store, user, &name.stem(), Some(digest), &stored);
         stored
     }
@@ -332,7 +332,7 @@ impl Credd {
             Some(digest) => act.digest(digest),
             None => act,
         };
-        audit::tell(&match done {
+        tell(&match done {
             Ok(_) => act,
             Err(error) => act.failed(error),
         });

@@ -13,6 +13,7 @@
 //! # Ok::<(), credential::Invalid>(())
 //! ```
 
+pub mod act;
 mod bearer;
 mod claims;
 mod foreign;

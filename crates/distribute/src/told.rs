@@ -1,8 +1,7 @@
 //! What is told of files, for whoever keeps an audit log: digests, never what is in them.
 
-use audit::{Act, Verb, digest};
-
 use crate::{File, FileError, Landed, Mode, Placed};
+use credential::act::{Act, Verb, digest, tell};
 
 /// What was written or removed, or may have been.
 pub(crate) fn of_file(place: &str, by: &str, file: &File, result: &Result<Landed, FileError>, mode: Mode) {
@@ -14,12 +13,12 @@ pub(crate) fn of_file(place: &str, by: &str, file: &File, result: &Result<Landed
     let written = || act(Verb::Write).digest(digest(file.content.expose()));
     match (result, mode) {
         (Ok(landed), _) => match landed.placed {
-            Placed::Written => audit::tell(&written()),
-            Placed::Removed => audit::tell(&act(Verb::Remove)),
+            Placed::Written => tell(&written()),
+            Placed::Removed => tell(&act(Verb::Remove)),
             _ => {}
         },
-        (Err(error), Mode::Write) => audit::tell(&written().failed(error)),
-        (Err(error), Mode::Remove) => audit::tell(&act(Verb::Remove).failed(error)),
+        (Err(error), Mode::Write) => tell(&written().failed(error)),
+        (Err(error), Mode::Remove) => tell(&act(Verb::Remove).failed(error)),
         (Err(_), _) => {}
     }
 }

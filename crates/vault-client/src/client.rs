@@ -2,8 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use audit::{Act, Verb};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use credential::act::{Act, Verb};
 use credential::{Lifetime, LongToken, NODE_TOKEN_LIMIT, Principal, VaultToken};
 use http::header;
 use jiff::{SignedDuration, Timestamp};

@@ -1,14 +1,13 @@
 //! What is told of a client's acts, for whoever keeps an audit log: accessors and digests, never a token.
 
-use audit::{Act, Verb, digest};
-
 use crate::{Bearer, Client, Error, Login};
+use credential::act::{Act, Verb, digest, tell};
 
 impl Client {
     /// A login that failed is told as well: somebody tried to be `by`.
     pub(crate) fn tell_login(&self, by: &str, mount: &str, login: &Result<Login, Error>) {
         let act = Act::new(Verb::Login, &self.0.shown).by(by).what(mount);
-        audit::tell(&match login {
+        tell(&match login {
             Ok(login) => act
                 .accessor(&login.accessor)
                 .expires(Some(login.lifetime.until())),
@@ -20,11 +19,11 @@ impl Client {
         // the digest is all that leaves here
         let digest = digest(bearer.token.expose().as_bytes());
         let act = Act::new(Verb::Bearer, &self.0.shown).what(path);
-        audit::tell(&act.digest(digest).expires(bearer.expires));
+        tell(&act.digest(digest).expires(bearer.expires));
     }
 
     pub(crate) fn tell_done<T>(&self, act: Act<'_>, done: &Result<T, Error>) {
-        audit::tell(&match done {
+        tell(&match done {
             Ok(_) => act,
             Err(error) => act.failed(error),
         });

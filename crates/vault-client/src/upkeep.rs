@@ -1,7 +1,7 @@
 //! What is asked of Vault beside the way of a token: revoking by accessor, how the server is.
 
-use audit::{Act, Verb};
 use credential::VaultToken;
+use credential::act::{Act, Verb};
 use http::{HeaderName, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use rustify_derive::Endpoint;

@@ -12,8 +12,8 @@ pub(crate) use discovery::bearer_files;
 use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Context;
-use audit::{Act, Verb};
 use credential::VaultToken;
+use credential::act::{Act, Verb, digest_of_line, tell};
 use jiff::Timestamp;
 use vault_client::Places;
 
@@ -101,8 +101,8 @@ pub(crate) fn tell_revoked(
 ) {
     let server = vault.server().to_string();
     // the digest is all that leaves here
-    let act = Act::new(Verb::Revoke, &server).digest(audit::digest_of_line(token.expose()));
-    audit::tell(&match done {
+    let act = Act::new(Verb::Revoke, &server).digest(digest_of_line(token.expose()));
+    tell(&match done {
         Ok(()) => act,
         Err(error) => act.failed(error),
     });
@@ -112,7 +112,7 @@ pub(crate) fn tell_revoked(
 pub(crate) fn tell_child(vault: &vault_client::Client, accessor: &str, expires: Timestamp) {
     let server = vault.server().to_string();
     let act = Act::new(Verb::Child, &server).accessor(accessor);
-    audit::tell(&act.expires(Some(expires)));
+    tell(&act.expires(Some(expires)));
 }
 
 /// The words of `HTGETTOKENOPTS`, as a shell parts them.

@@ -9,6 +9,7 @@ use cedar::{
     security::Authenticated,
 };
 use credential::BearerToken;
+use credential::act::Verb;
 use jiff::Timestamp;
 
 use super::{
@@ -90,7 +91,7 @@ impl Credd {
             },
             Err(error) => Err(error),
         };
-        self.tell(audit::Verb::Delete, user, "everything", None, &deleted);
+        self.tell(Verb::Delete, user, "everything", None, &deleted);
         deleted
     }
 

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use audit::{Act, Verb};
 use config::Service;
+use credential::act::{Act, Verb, tell};
 use jiff::{SignedDuration, Timestamp};
 use kerberos::{Mech, Target, Ticket};
 use state::ServiceKey;
@@ -153,7 +153,7 @@ impl<'a> Logins<'a> {
             .accessor(&child.accessor)
             .parent(&proven.login.accessor)
             .expires(Some(child.token.lifetime().until()));
-        audit::tell(&act.by(&self.service.principal.to_string()));
+        tell(&act.by(&self.service.principal.to_string()));
         self.world
             .state
             .save_node_token(&self.key, &child.token)
@@ -196,7 +196,7 @@ pub(crate) fn tell_revoked<E: std::error::Error>(service: &Service, accessor: &s
     let act = Act::new(Verb::Revoke, &service.vault_server)
         .by(&by)
         .accessor(accessor);
-    audit::tell(&match done {
+    tell(&match done {
         Ok(()) => act,
         Err(error) => act.failed(error),
     });

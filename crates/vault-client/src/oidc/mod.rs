@@ -8,8 +8,8 @@ mod flow;
 
 use std::{fmt, time::Duration};
 
-use audit::{Act, Verb};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use credential::act::{Act, Verb, tell};
 use credential::{Lifetime, LongToken, VaultToken};
 use jiff::{SignedDuration, Timestamp};
 use rustify_derive::Endpoint;
@@ -118,7 +118,7 @@ impl Client {
                 .by(&login.person)
                 .what(&flow.mount);
             let ends = Some(login.lifetime.until());
-            audit::tell(&act.accessor(&login.accessor).expires(ends));
+            tell(&act.accessor(&login.accessor).expires(ends));
         }
         polled
     }
@@ -172,14 +172,14 @@ impl Client {
             .accessor(&child.accessor)
             .parent(&login.accessor)
             .expires(Some(child.token.lifetime().until()));
-        audit::tell(&act);
+        tell(&act);
         let stored = self.put(&child.token, path, login).await;
         let below = path.path();
         let act = Act::new(Verb::Onboard, &self.0.shown)
             .by(&login.person)
             .what(&below)
             .accessor(&child.accessor);
-        audit::tell(&match &stored {
+        tell(&match &stored {
             Ok(()) => act,
             Err(error) => act.failed(error),
         });

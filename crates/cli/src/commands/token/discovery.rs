@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use audit::{Act, Verb};
+use credential::act::{Act, Verb, digest_of_line, tell};
 use credential::{BearerToken, NodeToken, VaultToken};
 
 /// The place of a file of this host in the audit log.
@@ -226,7 +226,7 @@ fn place(path: &Path, text: &str) -> anyhow::Result<()> {
     })?;
     let what = shown.to_string();
     let act = Act::new(Verb::Write, HERE).what(&what);
-    audit::tell(&act.digest(audit::digest_of_line(text)));
+    tell(&act.digest(digest_of_line(text)));
     Ok(())
 }
 
@@ -235,7 +235,7 @@ pub(super) fn remove(path: &Path) -> anyhow::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => {
             let what = path.display().to_string();
-            audit::tell(&Act::new(Verb::Remove, HERE).what(&what));
+            tell(&Act::new(Verb::Remove, HERE).what(&what));
             Ok(true)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),

@@ -1,9 +1,12 @@
-//! One act on a credential.
+//! What is done with credentials, told to whoever keeps an audit log.
+//!
+//! Whoever does something with a credential says so with [`tell`], whatever program it is part of: a login, a store, a
+//! file on a node, a revocation. The program decides with [`set_witness`] who hears of it, as programs decide on loggers.
+//! Never the token: an [`Act`] has an accessor or a digest.
 
-use std::{error::Error, fmt::Write};
+use std::{error::Error, fmt::Write, sync::OnceLock};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// Longest text of one field, in characters: peers are not trusted to be brief.
@@ -57,9 +60,9 @@ impl Verb {
 /// One act: what was done, for whom, where, with which credential. Nothing in it is a secret.
 ///
 /// ```
-/// use audit::{Act, Verb};
+/// use credential::act::{Act, Verb, tell};
 /// let act = Act::new(Verb::Store, "ap1.example.org").by("dunepro@example.org").what("dune_production");
-/// audit::tell(&act);
+/// tell(&act);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Act<'a> {
@@ -147,14 +150,14 @@ impl<'a> Act<'a> {
         self
     }
 
-    /// The fields, in the order they stand in.
-    pub(crate) fn fields(&self) -> Map<String, Value> {
-        let mut map = Map::new();
+    /// What it says, by the names it goes by in a log, in the order they stand in; each text of bounded length.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
         let outcome = if self.error.is_some() { "failed" } else { "done" };
-        map.insert("act".into(), self.verb.word().into());
-        map.insert("outcome".into(), outcome.into());
         let expires = self.expires.map(|t| t.to_string());
         let texts = [
+            ("act", Some(self.verb.word())),
+            ("outcome", Some(outcome)),
             ("by", self.by),
             ("place", Some(self.place)),
             ("what", self.what),
@@ -164,12 +167,30 @@ impl<'a> Act<'a> {
             ("expires", expires.as_deref()),
             ("error", self.error.as_deref()),
         ];
-        for (key, text) in texts {
-            if let Some(text) = text {
-                map.insert(key.into(), cut(text).into());
-            }
-        }
-        map
+        texts
+            .into_iter()
+            .filter_map(|(key, text)| Some((key, cut(text?))))
+            .collect()
+    }
+}
+
+/// Who hears of every act of this process. It must not wait long: it is called where the act is done.
+pub trait Witness: Send + Sync {
+    /// Something was done.
+    fn hear(&self, act: &Act<'_>);
+}
+
+static WITNESS: OnceLock<&dyn Witness> = OnceLock::new();
+
+/// From now on `witness` hears of acts. The first one counts.
+pub fn set_witness(witness: &'static dyn Witness) {
+    WITNESS.get_or_init(|| witness);
+}
+
+/// Says what was done.
+pub fn tell(act: &Act<'_>) {
+    if let Some(witness) = WITNESS.get() {
+        witness.hear(act);
     }
 }
 
@@ -193,7 +214,7 @@ pub fn digest_of_line(text: &str) -> String {
     hex(&Sha256::new().chain_update(text).chain_update("\n").finalize())
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -207,19 +228,28 @@ mod tests {
     #[test]
     fn an_act_has_what_was_said_of_it_and_no_more() {
         let act = Act::new(Verb::Child, "vault").by("p@R").accessor("a").parent("");
-        let text = Value::from(act.fields()).to_string();
-        assert_eq!(
-            text,
-            r#"{"act":"child","outcome":"done","by":"p@R","place":"vault","accessor":"a"}"#
-        );
+        let fields = act.fields();
+        let said: Vec<_> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        let expected = [
+            ("act", "child"),
+            ("outcome", "done"),
+            ("by", "p@R"),
+            ("place", "vault"),
+            ("accessor", "a"),
+        ];
+        assert_eq!(said, expected);
     }
 
     #[test]
     fn a_failure_is_told_with_its_causes_and_briefly() {
         let error = std::io::Error::other("x".repeat(5000));
         let fields = Act::new(Verb::Login, "vault").failed(&error).fields();
-        assert_eq!(fields["outcome"], "failed");
-        assert!(fields["error"].as_str().is_some_and(|e| e.len() < 410));
+        assert!(fields.contains(&("outcome", "failed".to_owned())));
+        assert!(
+            fields
+                .iter()
+                .any(|(key, text)| *key == "error" && text.len() < 410)
+        );
     }
 
     #[test]
