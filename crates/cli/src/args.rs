@@ -156,11 +156,15 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) role: Vec<String>,
 
-    /// A credd.
+    /// A UNIX account.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Vec<String>,
+
+    /// A credd: services that may store there, and of their credds this one.
     #[arg(long, value_name = "NAME")]
     pub(crate) credd: Vec<String>,
 
-    /// A node.
+    /// A node: services that push there, and of their nodes this one.
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Vec<String>,
 }
@@ -171,6 +175,7 @@ impl From<&SelectionArgs> for pipeline::Selection {
             services: args.service.clone(),
             experiments: args.experiment.clone(),
             roles: args.role.clone(),
+            accounts: args.account.clone(),
             credds: args.credd.clone(),
             nodes: args.node.clone(),
         }

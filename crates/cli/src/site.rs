@@ -1,6 +1,7 @@
 //! From the command line to a checked site: which file, what it says, where the state is.
 
 use std::{
+    collections::BTreeSet,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use condor_config::{Disk, Environment};
 use config::{Finding, HtCondor, Severity, Site};
-use pipeline::Selection;
+use pipeline::{Selection, Unmatched};
 
 use crate::{Problem, args::Cli, output};
 
@@ -37,20 +38,39 @@ pub(crate) fn load_quietly(cli: &Cli) -> Result<(Site, Vec<Finding>), Problem> {
 }
 
 /// What a command is about, once every name in it is known to be one of the site's: a typo must not look like success.
+/// Of credds only what is found tells; see [`credds_exist`].
 pub(crate) fn selected(site: &Site, selection: Selection) -> Result<Selection, Problem> {
-    let broken: Vec<_> = site
-        .broken
-        .iter()
-        .map(|b| (b.id.experiment.as_str(), b.id.role.as_str()))
-        .collect();
-    let unmatched = selection.unmatched(&site.services, &broken);
-    if unmatched.is_empty() {
+    exist(site, &selection.unmatched(site))?;
+    let any = site.services.iter().any(|s| selection.wants(s))
+        || site.broken.iter().any(|b| selection.wants_broken(b));
+    if any || selection.is_all() {
         return Ok(selection);
     }
-    let names = unmatched.join(", ");
     Err(Problem::usage(anyhow!(
-        "{} has nothing called {names}",
+        "{} has no service that is all of what was asked for",
         site.path.display()
+    )))
+}
+
+/// The same for the credds of a selection, where those that may be meant are known.
+pub(crate) fn credds_exist(
+    site: &Site,
+    selection: &Selection,
+    known: &BTreeSet<String>,
+) -> Result<(), Problem> {
+    exist(site, &selection.unmatched_credds(known))
+}
+
+/// Says which names are nobody's, if any are.
+pub(crate) fn exist(site: &Site, unmatched: &[Unmatched]) -> Result<(), Problem> {
+    if unmatched.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = unmatched.iter().map(ToString::to_string).collect();
+    Err(Problem::usage(anyhow!(
+        "{} has nothing called {}",
+        site.path.display(),
+        names.join(", ")
     )))
 }
 

@@ -77,6 +77,7 @@ pub use site::{
 };
 pub use template::Template;
 pub use tree::Position;
+pub use words::nearest;
 
 use finding::Reporter;
 use plan::Plan;

@@ -68,7 +68,8 @@ pub(crate) fn flag(words: &[String], short: char, long: &str) -> Option<String> 
 }
 
 /// The known word nearest to what was written, if one is near enough to have been meant.
-pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let folded = written.to_lowercase();
     let limit = (written.chars().count() / 4).max(2);
     known

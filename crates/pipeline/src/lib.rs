@@ -34,7 +34,7 @@ pub use report::{Edge, Outcome, Report, ServiceReport, Shared, Target, TraceId, 
 pub use retry::Budget;
 pub use revoke::{Ended, Operator, Revocation, Step, Taken, revoke};
 pub use run::{CannotRun, Request, What, run};
-pub use selection::{NoService, Selection, one_service};
+pub use selection::{NoService, Selection, Unmatched, known_credds, one_service};
 pub use status::{Life, ServiceStatus, Status, StatusEdge, WeakHostKeys, status};
 pub use stop::{GRACE, Stop, Stopper, pair as stop_pair};
 pub use uids::{UidAnswer, UidOutcome, refresh_uids};

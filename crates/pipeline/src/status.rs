@@ -99,7 +99,7 @@ pub struct WeakHostKeys {
 }
 
 fn weak_host_keys(service: &Service, selection: &Selection) -> Vec<WeakHostKeys> {
-    let nodes = service.nodes.iter().filter(|node| selection.wants_node(node));
+    let nodes = service.nodes.iter().filter(|node| selection.shows_node(node));
     nodes
         .filter_map(|node| {
             let strict_host_key_checking = match service.ssh_on(node).checking {
@@ -153,7 +153,7 @@ pub fn status(site: &Site, snapshot: &Snapshot, selection: &Selection, now: Time
     let broken = site
         .broken
         .iter()
-        .filter(|b| selection.wants_names(&b.id.experiment, &b.id.role, &[]))
+        .filter(|b| selection.wants_broken(b))
         .map(|b| (b.id.to_string(), b.reason.clone()))
         .collect();
     Status {
@@ -187,7 +187,7 @@ fn one(service: &Service, snapshot: &Snapshot, selection: &Selection, now: Times
     let name = service.name.to_string();
     let mut edges: Vec<StatusEdge> = snapshot
         .store_edges_of(&key)
-        .filter(|(_, s)| s.credential_name == name && selection.wants_credd(&s.credd))
+        .filter(|(_, s)| s.credential_name == name && selection.shows_credd(&s.credd))
         .map(|(id, s)| StatusEdge {
             kind: "credd",
             place: s.credd.clone(),
@@ -197,12 +197,12 @@ fn one(service: &Service, snapshot: &Snapshot, selection: &Selection, now: Times
             warning: None,
         })
         .collect();
-    for credd in service.credds.iter().filter(|c| selection.wants_credd(c)) {
+    for credd in service.credds.iter().filter(|c| selection.shows_credd(c)) {
         if !edges.iter().any(|e| e.place == *credd) {
             edges.push(never("credd", credd, &name));
         }
     }
-    for node in service.nodes.iter().filter(|n| selection.wants_node(n)) {
+    for node in service.nodes.iter().filter(|n| selection.shows_node(n)) {
         let before = edges.len();
         let there = snapshot.push_edges_of(&key).filter(|(_, p)| p.node == *node);
         edges.extend(there.map(|(id, p)| {

@@ -12,11 +12,11 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use self::{
     ask::{Place, Places},
     names::Pattern,
-    robots::{RobotArgs, WhichArgs},
+    robots::RobotArgs,
 };
 use crate::{
     Problem,
-    args::{Cli, Output},
+    args::{Cli, Output, SelectionArgs},
     exit::Exit,
     output, site,
 };
@@ -34,7 +34,7 @@ pub(crate) enum CreddCommand {
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
     #[command(flatten)]
-    which: WhichArgs,
+    which: SelectionArgs,
 
     #[command(flatten)]
     robot: RobotArgs,

@@ -1,12 +1,14 @@
 //! `mtk doctor`: every hop of a service tried, and what to do about each that fails.
 
 use anyhow::anyhow;
-use pipeline::{Check, Diagnosis, Health};
+use config::Site;
+use pipeline::{Check, Diagnosis, Health, Selection};
+use serde_json::json;
 
 use super::run::open_to_read;
 use crate::{
     Problem,
-    args::{Cli, Output},
+    args::{Cli, Output, SelectionArgs},
     exit::Exit,
     output::{self, table::align},
     site,
@@ -15,34 +17,94 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Changes nothing anywhere. Exit status 1 if a hop failed; a warning alone is 0.")]
 pub(crate) struct Args {
-    /// The service: experiment_role as configured, or its name at HTCondor.
-    #[arg(value_name = "SERVICE")]
-    service: String,
+    /// A service: experiment_role as configured, or its name at HTCondor. Without any, and without a selection: all.
+    #[arg(value_name = "SERVICE", conflicts_with = "service")]
+    services: Vec<String>,
+
+    #[command(flatten)]
+    selection: SelectionArgs,
 
     /// The form of the diagnosis on stdout.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
-/// Exit status 1 if a hop failed.
+/// Exit status 1 if a hop failed, or a service cannot even be set up.
 pub(crate) async fn doctor(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
-    let service = site::service(&site, &args.service)?;
+    let patients = Patients::of(&site, &args.services, &args.selection)?;
     let state = open_to_read(&site::state_dir(cli, &site)).await?;
     let (_stopper, stop) = pipeline::stop_pair();
-    let diagnosis = pipeline::doctor(&site, state.clone(), service, stop)
-        .await
-        .map_err(|failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text)))?;
-    state.close().await;
-    match args.output {
-        Output::Json => output::data(&site::json(&diagnosis)?),
-        Output::Text => output::data(&text(&diagnosis)),
+    let mut all = Vec::new();
+    for service in &patients.services {
+        let diagnosis = pipeline::doctor(&site, state.clone(), service, &patients.selection, stop.clone());
+        let diagnosis = diagnosis
+            .await
+            .map_err(|failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text)))?;
+        // each as it is found: the next may wait for somebody silent
+        if args.output == Output::Text {
+            let gap = if all.is_empty() { "" } else { "\n" };
+            output::data(&format!("{gap}{}", text(&diagnosis)));
+        }
+        all.push(diagnosis);
     }
-    Ok(if diagnosis.worst() == Health::Failed {
-        Exit::SomeFailed
-    } else {
-        Exit::Fresh
-    })
+    state.close().await;
+    if args.output == Output::Json {
+        output::data(&match all.as_slice() {
+            [one] if patients.by_name => site::json(one)?,
+            several => site::json(&json!({"diagnoses": several, "broken": patients.broken}))?,
+        });
+    }
+    if args.output == Output::Text {
+        for (service, reason) in &patients.broken {
+            output::data(&format!("\n{service}\n  FAILED  cannot be set up: {reason}"));
+        }
+    }
+    let failed = all.iter().any(|d| d.worst() == Health::Failed) || !patients.broken.is_empty();
+    Ok(if failed { Exit::SomeFailed } else { Exit::Fresh })
+}
+
+/// The services of a command that takes some by name or a selection of them.
+pub(super) struct Patients<'a> {
+    pub(super) services: Vec<&'a config::Service>,
+    /// Those that cannot be set up, with the reason.
+    pub(super) broken: Vec<(String, &'a str)>,
+    pub(super) selection: Selection,
+    /// Whether one service was named, and nothing else: then its answer is the whole answer.
+    pub(super) by_name: bool,
+}
+
+impl<'a> Patients<'a> {
+    pub(super) fn of(site: &'a Site, names: &[String], args: &SelectionArgs) -> Result<Self, Problem> {
+        let mut selection = site::selected(site, Selection::from(args))?;
+        let mut services: Vec<&config::Service> = Vec::new();
+        for name in names {
+            let service = site::service(site, name)?;
+            if !services.iter().any(|known| known.id == service.id) {
+                services.push(service);
+            }
+        }
+        let mut broken = Vec::new();
+        if names.is_empty() {
+            services.extend(site.services.iter().filter(|s| selection.wants(s)));
+            let chosen = site.broken.iter().filter(|b| selection.wants_broken(b));
+            broken.extend(chosen.map(|b| (b.id.to_string(), b.reason.as_str())));
+        } else {
+            services.retain(|service| selection.wants(service));
+            if services.is_empty() {
+                selection.services = names.to_vec();
+                // none of them is all of what was asked for
+                site::selected(site, selection.clone())?;
+            }
+        }
+        let by_name = names.len() == 1;
+        Ok(Self {
+            services,
+            broken,
+            selection,
+            by_name,
+        })
+    }
 }
 
 fn text(diagnosis: &Diagnosis) -> String {

@@ -1,4 +1,4 @@
-//! `mtk revoke`: the panic button of one service.
+//! `mtk revoke`: the panic button of a service, or of all that push to a node.
 
 use std::{
     io::{BufRead, IsTerminal, Read},
@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use credential::LongToken;
-use pipeline::{Ended, Step};
+use pipeline::{Ended, Selection, Step};
+use serde_json::json;
 
-use super::run::open_beside;
+use super::{doctor::Patients, run::open_beside};
 use crate::{
     Problem,
-    args::{Cli, Output},
+    args::{Cli, Output, SelectionArgs},
     exit::Exit,
     output, site,
 };
@@ -29,9 +30,12 @@ const LONGEST: u64 = 64 * 1024;
                         Vault's operators."
 )]
 pub(crate) struct Args {
-    /// The service: experiment_role as configured, or its name at HTCondor.
-    #[arg(value_name = "SERVICE")]
-    service: String,
+    /// A service: experiment_role as configured, or its name at HTCondor.
+    #[arg(value_name = "SERVICE", conflicts_with = "service")]
+    services: Vec<String>,
+
+    #[command(flatten)]
+    selection: SelectionArgs,
 
     /// Also delete its credentials at the credds and its files on the nodes.
     #[arg(long)]
@@ -53,11 +57,19 @@ pub(crate) struct Args {
 /// Exit status 1 if something failed or is left to Vault's operators.
 pub(crate) async fn revoke(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
-    let service = site::service(&site, &args.service)?;
+    if args.services.is_empty() && Selection::from(&args.selection).is_all() {
+        return Err(Problem::usage(anyhow!("say which services are meant")));
+    }
+    let meant = Patients::of(&site, &args.services, &args.selection)?;
+    for (service, reason) in &meant.broken {
+        output::warn(&format!(
+            "{service} cannot be set up, and nothing of it is taken back: {reason}"
+        ));
+    }
     let file = args.operator_token_file.as_deref();
     let operator = file.map(operator_token).transpose().map_err(Problem::usage)?;
     if !args.yes {
-        ask(service, args.everywhere).map_err(Problem::usage)?;
+        ask(&meant.services, args.everywhere).map_err(Problem::usage)?;
     }
     let dir = site::state_dir(cli, &site);
     // a panic button does not wait for whoever is at work
@@ -72,26 +84,34 @@ pub(crate) async fn revoke(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
             output::data(&line(step));
         }
     };
-    let done = pipeline::revoke(
-        &site,
-        state.clone(),
-        service,
-        args.everywhere,
-        operator.as_ref(),
-        &mut told,
-        stop,
-    )
-    .await
-    .map_err(|failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text)))?;
+    let mut all = Vec::new();
+    for service in &meant.services {
+        if text && meant.services.len() > 1 {
+            output::data(&format!("{}:", service.id));
+        }
+        let done = pipeline::revoke(
+            &site,
+            state.clone(),
+            service,
+            args.everywhere,
+            operator.as_ref(),
+            &mut told,
+            stop.clone(),
+        );
+        let done = done
+            .await
+            .map_err(|failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text)))?;
+        all.push(done);
+    }
     state.close().await;
     if !text {
-        output::data(&site::json(&done)?);
+        output::data(&match all.as_slice() {
+            [one] if meant.by_name => site::json(one)?,
+            several => site::json(&json!({"revocations": several, "broken": meant.broken}))?,
+        });
     }
-    Ok(if done.complete() {
-        Exit::Fresh
-    } else {
-        Exit::SomeFailed
-    })
+    let complete = meant.broken.is_empty() && all.iter().all(pipeline::Revocation::complete);
+    Ok(if complete { Exit::Fresh } else { Exit::SomeFailed })
 }
 
 fn line(step: &Step) -> String {
@@ -106,7 +126,7 @@ fn line(step: &Step) -> String {
     format!("{word:<6}  {what:<13}  {}: {}", step.place, step.text)
 }
 
-fn ask(service: &config::Service, everywhere: bool) -> anyhow::Result<()> {
+fn ask(services: &[&config::Service], everywhere: bool) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         bail!("nobody is there to be asked: say --yes");
     }
@@ -115,18 +135,25 @@ fn ask(service: &config::Service, everywhere: bool) -> anyhow::Result<()> {
     } else {
         "at Vault"
     };
-    output::data(&format!(
-        "This takes back what {} ({}) was given {reach}. Jobs of it will find no tokens, and somebody must onboard it \
-         again.\nType {} to go on:",
-        service.id, service.principal, service.id
-    ));
+    for service in services {
+        output::data(&format!(
+            "This takes back what {} ({}) was given {reach}. Jobs of it will find no tokens, and somebody must onboard \
+             it again.",
+            service.id, service.principal
+        ));
+    }
+    let word = match services {
+        [one] => one.id.to_string(),
+        several => format!("{} services", several.len()),
+    };
+    output::data(&format!("Type {word} to go on:"));
     let mut answer = String::new();
     std::io::stdin()
         .lock()
         .take(1024)
         .read_line(&mut answer)
         .context("no answer could be read")?;
-    if answer.trim() == service.id.to_string() {
+    if answer.trim() == word {
         Ok(())
     } else {
         bail!("nothing was done")

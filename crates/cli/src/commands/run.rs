@@ -1,10 +1,11 @@
 //! `mtk refresh`, `mtk push`, `mtk run`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use config::Site;
 use jiff::{SignedDuration, Timestamp};
-use pipeline::{Request, Selection, What};
+use pipeline::{Edge, Outcome, Report, Request, Selection, Target, What};
 use state::State;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -66,6 +67,16 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         verify: !args.no_verify,
         dry_run: args.dry_run,
     };
+    let asked = request.selection.clone();
+    let known = if asked.credds.is_empty() {
+        BTreeSet::new()
+    } else {
+        let snapshot = state.snapshot().await.map_err(Problem::usage)?;
+        pipeline::known_credds(&site, &snapshot)
+    };
+    if what == What::Push {
+        site::credds_exist(&site, &asked, &known)?;
+    }
     let progress = progress::new(args.output);
     let report = pipeline::run(site.clone(), state, request, progress.clone(), stop.clone())
         .await
@@ -78,6 +89,10 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         Output::Json => output::data(&site::json(&report)?),
         Output::Text => output::data(&output::report::text(&report)),
     }
+    let found = match what {
+        What::Push => Ok(()),
+        What::Refresh | What::Run => credds_found(&site, asked, &known, &report),
+    };
     // whoever waits for the state need not wait for monitors
     drop(lock);
     if !args.dry_run {
@@ -97,7 +112,34 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     }
     listener.abort();
     rotated.abort();
+    found?;
     Ok(if all_fresh { Exit::Fresh } else { Exit::SomeFailed })
+}
+
+/// A credd that was asked for by name and that no service has: a typo must not look like success. Which there are is
+/// known only when the collectors have said so; `known` are those of before.
+fn credds_found(
+    site: &Site,
+    mut asked: Selection,
+    known: &BTreeSet<String>,
+    report: &Report,
+) -> Result<(), Problem> {
+    let cannot_tell = |edge: &Edge| {
+        matches!(edge.target, Target::Discover { .. } | Target::Setup) && edge.outcome == Outcome::Failed
+    };
+    if report.interrupted || report.edges().any(|(_, edge)| cannot_tell(edge)) {
+        return Ok(());
+    }
+    asked.credds.retain(|name| {
+        let here = |edge: &Edge| matches!(&edge.target, Target::Store { credd, .. } if credd == name);
+        !report.edges().any(|(_, edge)| here(edge))
+    });
+    let known: BTreeSet<String> = known
+        .iter()
+        .filter(|k| !asked.credds.contains(k))
+        .cloned()
+        .collect();
+    site::credds_exist(site, &asked, &known)
 }
 
 /// Opens the state for a command that writes nothing into it. The lock is held for the opening only, which may migrate

@@ -24,7 +24,8 @@ pub(crate) async fn status(cli: &Cli, args: &StatusArgs) -> Result<Exit, Problem
     }
     .with_context(|| format!("the state in {} cannot be read", dir.display()))
     .map_err(Problem::usage)?;
-    let selection = Selection::from(&args.selection);
+    let selection = site::selected(&site, Selection::from(&args.selection))?;
+    site::credds_exist(&site, &selection, &pipeline::known_credds(&site, &snapshot))?;
     let status = pipeline::status(&site, &snapshot, &selection, Timestamp::now()).with_vaults(&site, &dir);
     match args.output {
         Output::Json => output::data(&site::json(&status)?),

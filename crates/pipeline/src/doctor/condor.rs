@@ -7,13 +7,13 @@ use state::EdgeId;
 use super::{Case, Check, Hop};
 use crate::{
     failure::{Failure, Stage},
-    run::service_key,
+    run::{credd_name, service_key},
     words::span,
 };
 
 pub(super) async fn examine(case: &Case<'_>) -> Vec<Check> {
     let service = case.service;
-    if !service.store {
+    if !service.store || !case.selection.shows_credds() {
         return Vec::new();
     }
     let (mut checks, found) = tokio::join!(collectors(case), case.world.credds.of(service));
@@ -27,7 +27,9 @@ pub(super) async fn examine(case: &Case<'_>) -> Vec<Check> {
             return checks;
         }
     };
-    let each = found.into_iter().map(async |credd| match credd {
+    let found = found.into_iter();
+    let shown = found.filter(|credd| case.selection.shows_credd(credd_name(credd)));
+    let each = shown.map(async |credd| match credd {
         Err((name, failure)) => {
             let failure = Failure {
                 peer: name,

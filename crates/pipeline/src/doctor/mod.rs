@@ -17,6 +17,7 @@ use crate::{
     failure::Failure,
     onboard::{bystander, cannot},
     run::{World, service_key},
+    selection::Selection,
     stop::Stop,
     words::span,
 };
@@ -149,15 +150,22 @@ struct Case<'a> {
     world: &'a World,
     site: &'a Site,
     service: &'a Service,
+    selection: &'a Selection,
     snapshot: Snapshot,
     ticket: Option<Ticket>,
 }
 
-/// Tries every hop of the service.
+/// Tries every hop of the service, at those credds and nodes of it that the selection shows.
 ///
 /// # Errors
 /// A [`Failure`] if the examination cannot even begin: the trust settings or the state cannot be used.
-pub async fn doctor(site: &Site, state: State, service: &Service, stop: Stop) -> Result<Diagnosis, Failure> {
+pub async fn doctor(
+    site: &Site,
+    state: State,
+    service: &Service,
+    selection: &Selection,
+    stop: Stop,
+) -> Result<Diagnosis, Failure> {
     let at = Timestamp::now();
     let cannot_read = |e: &state::Error| Failure::new(crate::Stage::State, "the state directory", e, false);
     let snapshot = state.snapshot().await.map_err(|e| cannot_read(&e))?;
@@ -173,6 +181,7 @@ pub async fn doctor(site: &Site, state: State, service: &Service, stop: Stop) ->
         world: &world,
         site,
         service,
+        selection,
         snapshot,
         ticket,
     };

@@ -13,7 +13,10 @@ use crate::{
 };
 
 pub(super) async fn examine(case: &Case<'_>) -> Vec<Check> {
-    let each = case.service.nodes.iter().map(|node| one(case, node));
+    let nodes = case.service.nodes.iter();
+    let each = nodes
+        .filter(|node| case.selection.shows_node(node))
+        .map(|node| one(case, node));
     join_all(each).await.into_iter().flatten().collect()
 }
 

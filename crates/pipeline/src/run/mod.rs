@@ -24,6 +24,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 pub(crate) use self::{
     address::address as node_address,
+    credds::name as credd_name,
     known::key as service_key,
     login::{PROOF_SECONDS, log_in, secret_path, tell_revoked},
     outputs::{BEARER_PLACE, HERE, forget_bearers, held, local_files, owner_uid},
@@ -99,7 +100,7 @@ pub async fn run(
     let broken: Vec<_> = site
         .broken
         .iter()
-        .filter(|b| request.selection.wants_names(&b.id.experiment, &b.id.role, &[]))
+        .filter(|b| request.selection.wants_broken(b))
         .collect();
     reports.extend(broken.iter().map(|b| ServiceReport {
         experiment: b.id.experiment.clone(),

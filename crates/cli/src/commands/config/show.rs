@@ -7,16 +7,15 @@ use serde_json::{Value, json};
 
 use crate::{
     Problem,
-    args::{Cli, Output},
+    args::{Cli, Output, SelectionArgs},
     exit::Exit,
     output, site,
 };
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// This service only: experiment_role as configured, or its name at HTCondor. May be given several times.
-    #[arg(long, short, value_name = "NAME")]
-    service: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArgs,
 
     /// Say of each value where it comes from.
     #[arg(long)]
@@ -38,20 +37,12 @@ struct View<'a> {
 
 pub(super) fn show(cli: &Cli, args: &ShowArgs) -> Result<Exit, Problem> {
     let (site, _) = site::load_quietly(cli)?;
-    let selection = Selection {
-        services: args.service.clone(),
-        ..Selection::default()
-    };
-    let selection = site::selected(&site, selection)?;
+    let selection = site::selected(&site, Selection::from(&args.selection))?;
     let view = View {
         site: &site,
         services: site.services.iter().filter(|s| selection.wants(s)).collect(),
-        broken: site
-            .broken
-            .iter()
-            .filter(|b| selection.wants_names(&b.id.experiment, &b.id.role, &[]))
-            .collect(),
-        whole: args.service.is_empty(),
+        broken: site.broken.iter().filter(|b| selection.wants_broken(b)).collect(),
+        whole: selection.is_all(),
     };
     match args.output {
         Output::Json => output::data(&site::json(&view.as_json())?),

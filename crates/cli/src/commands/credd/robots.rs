@@ -8,38 +8,17 @@ use config::{CondorAccess, SuperUser};
 use credential::Principal;
 use pipeline::Selection;
 
-use crate::{Problem, args::Cli, site};
+use crate::{
+    Problem,
+    args::{Cli, SelectionArgs},
+    site,
+};
 
 /// How long a KDC may take where no configuration says it.
 const KERBEROS: Duration = Duration::from_secs(20);
 
-/// Each may be given several times; what is not given means all.
-#[derive(Debug, Args)]
-pub(crate) struct WhichArgs {
-    /// A service: experiment_role as configured, or its name at HTCondor.
-    #[arg(long, short = 's', value_name = "NAME")]
-    service: Vec<String>,
-
-    /// An experiment.
-    #[arg(long, short = 'e', value_name = "NAME")]
-    experiment: Vec<String>,
-
-    /// A role.
-    #[arg(long, value_name = "NAME")]
-    role: Vec<String>,
-
-    /// A credd.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) credd: Vec<String>,
-}
-
-impl WhichArgs {
-    fn narrows(&self) -> bool {
-        !(self.service.is_empty() && self.experiment.is_empty() && self.role.is_empty())
-    }
-}
-
-/// Without these, the robots of the configuration.
+/// Without these, the robots of the configuration. With a keytab, `--account` says whose credentials are meant; without
+/// it the first part of the principal.
 #[derive(Debug, Args)]
 pub(crate) struct RobotArgs {
     /// A robot by its keytab alone: no configuration is read.
@@ -49,10 +28,6 @@ pub(crate) struct RobotArgs {
     /// Its principal, with realm.
     #[arg(long, value_name = "PRINCIPAL", requires = "keytab")]
     principal: Option<Principal>,
-
-    /// The account whose credentials are meant; without it the first part of the principal.
-    #[arg(long, value_name = "NAME", requires = "keytab")]
-    account: Option<String>,
 
     /// A collector to ask for credds, `host[:port]`; may be given several times, to be tried in this order.
     #[arg(long, value_name = "HOST", requires = "keytab")]
@@ -87,7 +62,7 @@ pub(crate) struct Robot {
 }
 
 /// The robots that are meant.
-pub(crate) fn all(cli: &Cli, which: &WhichArgs, args: &RobotArgs) -> Result<Vec<Robot>, Problem> {
+pub(crate) fn all(cli: &Cli, which: &SelectionArgs, args: &RobotArgs) -> Result<Vec<Robot>, Problem> {
     match (&args.keytab, &args.principal) {
         (Some(keytab), Some(principal)) => by_keytab(which, args, keytab, principal).map(|one| vec![one]),
         _ => configured(cli, which, args),
@@ -95,7 +70,7 @@ pub(crate) fn all(cli: &Cli, which: &WhichArgs, args: &RobotArgs) -> Result<Vec<
 }
 
 fn by_keytab(
-    which: &WhichArgs,
+    which: &SelectionArgs,
     args: &RobotArgs,
     keytab: &std::path::Path,
     principal: &Principal,
@@ -105,22 +80,23 @@ fn by_keytab(
             "--keytab needs a --collector to ask for credds, or the address of a --credd"
         )));
     }
-    if !(which.experiment.is_empty() && which.role.is_empty()) {
+    if !(which.experiment.is_empty() && which.role.is_empty() && which.node.is_empty()) {
         return Err(Problem::usage(anyhow!(
             "with --keytab there is no configuration to select from: --service takes names at HTCondor"
         )));
     }
-    let account = args
-        .account
-        .clone()
-        .unwrap_or_else(|| principal.user().to_owned());
+    let account = match which.account.as_slice() {
+        [] => principal.user().to_owned(),
+        [account] => account.clone(),
+        _ => return Err(Problem::usage(anyhow!("with --keytab there is one --account"))),
+    };
     Ok(Robot {
         principal: principal.clone(),
         keytab: keytab.to_owned(),
         access: with_super_user(CondorAccess::default(), args),
         account,
         services: which.service.iter().cloned().collect(),
-        chosen: which.narrows().then(|| which.service.iter().cloned().collect()),
+        chosen: (!which.service.is_empty()).then(|| which.service.iter().cloned().collect()),
         collectors: args.collector.clone(),
         constraint: args.constraint.clone(),
         credds: which.credd.clone(),
@@ -140,22 +116,14 @@ fn with_super_user(mut access: CondorAccess, args: &RobotArgs) -> CondorAccess {
     access
 }
 
-fn configured(cli: &Cli, which: &WhichArgs, args: &RobotArgs) -> Result<Vec<Robot>, Problem> {
+fn configured(cli: &Cli, which: &SelectionArgs, args: &RobotArgs) -> Result<Vec<Robot>, Problem> {
     let site = site::load(cli)?;
+    // of a credd's name its robots judge, when they have found theirs
     let chosen = Selection {
-        services: which.service.clone(),
-        experiments: which.experiment.clone(),
-        roles: which.role.clone(),
-        ..Selection::default()
+        credds: Vec::new(),
+        ..Selection::from(which)
     };
-    let unmatched = chosen.unmatched(&site.services, &[]);
-    if !unmatched.is_empty() {
-        let names = unmatched.join(", ");
-        return Err(Problem::usage(anyhow!(
-            "{} has nothing called {names}",
-            site.path.display()
-        )));
-    }
+    let chosen = site::selected(&site, chosen)?;
     let mut robots: Vec<Robot> = Vec::new();
     for service in site.services.iter().filter(|s| s.store && chosen.wants(s)) {
         let (keytab, principal) = pipeline::condor_principal(service);
@@ -193,7 +161,7 @@ fn configured(cli: &Cli, which: &WhichArgs, args: &RobotArgs) -> Result<Vec<Robo
             });
         }
     }
-    if !which.narrows() {
+    if chosen.is_all() {
         robots.iter_mut().for_each(|robot| robot.chosen = None);
     }
     Ok(robots)
