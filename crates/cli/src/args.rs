@@ -56,6 +56,28 @@ pub(crate) enum Output {
     Json,
 }
 
+/// How tables look on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableOutput {
+    /// For people.
+    Text,
+    /// One JSON document; its form is stable (docs/output.md).
+    Json,
+    /// Comma-separated values, names of the columns first; columns are only ever added at the end.
+    Csv,
+}
+
+/// Whether there are colours on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Log in to Vault where something is due and store in all credds.
@@ -65,7 +87,9 @@ pub(crate) enum Command {
     /// Refresh, then push.
     Run(RunArgs),
     /// How long everything still lives, from what is remembered alone.
-    Status(StatusArgs),
+    Status(crate::commands::status::Args),
+    /// The services, nodes or credds of the configuration.
+    List(crate::commands::list::Args),
     /// Let a person agree, in a browser, to a robot reading bearer tokens.
     Onboard(crate::commands::onboard::Args),
     /// Take back what a robot was given: nothing can be minted for it from then on.
@@ -131,14 +155,14 @@ fn duration(text: &str) -> Result<jiff::SignedDuration, String> {
     (!parsed.is_negative()).then_some(parsed).ok_or_else(wrong)
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    #[command(flatten)]
-    pub(crate) selection: SelectionArgs,
-
-    /// The form of the table on stdout.
-    #[arg(long, short, value_enum, default_value_t = Output::Text)]
-    pub(crate) output: Output,
+/// A span of time that may have days, of 24 hours each.
+pub(crate) fn days(text: &str) -> Result<jiff::SignedDuration, String> {
+    let wrong = || format!("{text:?} is not a span of time such as 30d or 12h");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let span = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|error| error.to_string())?;
+    (!span.is_negative()).then_some(span).ok_or_else(wrong)
 }
 
 /// Each may be given several times; what is not given means all.
@@ -164,7 +188,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) credd: Vec<String>,
 
-    /// A node: services that push there, and of their nodes this one.
+    /// A node: services that push there, and of their nodes this one; `@here` is this host.
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Vec<String>,
 }
@@ -189,5 +213,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_may_have_days() {
+        let hours = jiff::SignedDuration::from_hours;
+        assert_eq!(super::days("30d"), Ok(hours(720)));
+        assert_eq!(super::days("12h"), Ok(hours(12)));
+        assert_eq!(super::days("0s"), Ok(hours(0)));
+        assert!(super::days("-1d").is_err() && super::days("old").is_err() && super::days("").is_err());
     }
 }

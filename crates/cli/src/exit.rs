@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// The four ways an `mtk` can end (design.md section 5).
+/// The ways an `mtk` can end (design.md section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// All that was asked for is fresh.
@@ -13,15 +13,21 @@ pub(crate) enum Exit {
     Usage,
     /// Another mtk holds the lock.
     Locked,
+    /// A check in the way of Nagios: something ends soon.
+    Warning,
+    /// A check: something ends too soon, or is not alive.
+    Critical,
+    /// A check: nothing can be said.
+    Unknown,
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
             Exit::Fresh => 0,
-            Exit::SomeFailed => 1,
-            Exit::Usage => 2,
-            Exit::Locked => 3,
+            Exit::SomeFailed | Exit::Warning => 1,
+            Exit::Usage | Exit::Critical => 2,
+            Exit::Locked | Exit::Unknown => 3,
         })
     }
 }

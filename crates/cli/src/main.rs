@@ -24,9 +24,19 @@ use crate::{
 
 fn main() -> ExitCode {
     keep_secrets_out_of_core_files();
-    let cli = Cli::parse_from(commands::token::with_environment(called::arguments(
-        std::env::args_os(),
-    )));
+    let args = commands::token::with_environment(called::arguments(std::env::args_os()));
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // 2 would say that tokens end soon, to whoever asks in the way of Nagios
+            return match error.exit_code() {
+                0 => Exit::Fresh.into(),
+                _ if commands::status::is_check(&args) => Exit::Unknown.into(),
+                _ => Exit::Usage.into(),
+            };
+        }
+    };
     logging::init(cli.verbose, cli.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -58,6 +68,7 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Push(args) => commands::run::run(cli, args, pipeline::What::Push).await,
         Command::Run(args) => commands::run::run(cli, args, pipeline::What::Run).await,
         Command::Status(args) => commands::status::status(cli, args).await,
+        Command::List(args) => commands::list::list(cli, args).await,
         Command::Onboard(args) => commands::onboard::onboard(cli, args).await,
         Command::Revoke(args) => commands::revoke::revoke(cli, args).await,
         Command::Storer(args) => {

@@ -1,18 +1,17 @@
 //! How long everything still lives, from what is remembered alone: nobody is asked.
 
 mod outputs;
+mod view;
 
 use std::{collections::BTreeSet, path::Path};
 
-use config::{Checking, Service, Site};
+use config::{Broken, Site};
 use jiff::Timestamp;
 use serde::Serialize;
-use state::{EdgeId, Snapshot};
+use state::{Silence, Snapshot};
 
-use crate::{
-    run::{quota, service_key},
-    selection::Selection,
-};
+use self::view::View;
+use crate::{run::quota, selection::Selection};
 
 /// What is known of the life of one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,6 +38,16 @@ impl Life {
         })
     }
 
+    /// Seconds left: least for what was never there, most for what does not end.
+    #[must_use]
+    pub fn left(self) -> i64 {
+        match self {
+            Self::Never => i64::MIN,
+            Self::Until { seconds_left, .. } => seconds_left,
+            Self::Endless => i64::MAX,
+        }
+    }
+
     /// Whether it can be used now.
     #[must_use]
     pub fn is_alive(self) -> bool {
@@ -61,12 +70,85 @@ pub struct StatusEdge {
     pub name: String,
     /// How long it lives.
     pub life: Life,
+    /// Whether less is left than mtk lets it come to: its renewal is overdue.
+    pub overdue: bool,
     /// When it last failed since it last succeeded, and how.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// What should be seen to although all is well so far: whoever makes a file given out has to renew it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// Whether it is a bearer token, which lives for hours however well it is looked after.
+    #[serde(skip)]
+    pub lives_hours: bool,
+    /// The edge's name in the state; nothing if it was never tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<String>,
+    /// When it was last tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<Timestamp>,
+    /// When it last succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Timestamp>,
+    /// Failures since then.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub consecutive_failures: u32,
+    /// By what it is nobody's alarm now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silenced: Option<Silenced>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+impl StatusEdge {
+    /// Whether it is to worry anybody.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.silenced.is_none()
+    }
+
+    /// Whether less than this many seconds are left of it. A bearer token, which never has days, must only be alive.
+    #[must_use]
+    pub fn is_below(&self, seconds: i64) -> bool {
+        if self.lives_hours {
+            !self.life.is_alive()
+        } else {
+            self.life.left() < seconds
+        }
+    }
+}
+
+/// A silence that holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Silenced {
+    /// `node`, `credd` or `service`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// When it ends by itself.
+    pub until: Timestamp,
+    /// Why it was said.
+    pub why: String,
+    /// Who said so.
+    pub who: String,
+    /// When.
+    pub since: Timestamp,
+}
+
+impl From<&Silence> for Silenced {
+    fn from(silence: &Silence) -> Self {
+        Self {
+            kind: silence.kind.word(),
+            name: silence.name.clone(),
+            until: silence.until,
+            why: silence.why.clone(),
+            who: silence.who.clone(),
+            since: silence.since,
+        }
+    }
 }
 
 /// All of one service.
@@ -82,6 +164,9 @@ pub struct ServiceStatus {
     pub account: String,
     /// The node token that would be pushed now.
     pub node_token: Life,
+    /// Whether it is silenced as a whole.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub silenced: bool,
     /// Its credds and nodes.
     pub edges: Vec<StatusEdge>,
     /// Nodes whose host keys the site wants trusted without anybody vouching for them.
@@ -98,24 +183,6 @@ pub struct WeakHostKeys {
     pub strict_host_key_checking: &'static str,
 }
 
-fn weak_host_keys(service: &Service, selection: &Selection) -> Vec<WeakHostKeys> {
-    let nodes = service.nodes.iter().filter(|node| selection.shows_node(node));
-    nodes
-        .filter_map(|node| {
-            let strict_host_key_checking = match service.ssh_on(node).checking {
-                Checking::Strict => return None,
-                Checking::AcceptNew => "accept-new",
-                Checking::Off => "no",
-            };
-            let node = node.clone();
-            Some(WeakHostKeys {
-                node,
-                strict_host_key_checking,
-            })
-        })
-        .collect()
-}
-
 /// The whole site.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -125,41 +192,70 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Those the configuration does not allow to be set up, with the reason.
     pub broken: Vec<(String, String)>,
+    /// Those of them that are silenced.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub silenced_broken: BTreeSet<String>,
+    /// What is silenced now.
+    pub silences: Vec<Silenced>,
     /// The budgets of requests at the Vault servers that were asked from here.
     pub vaults: Vec<vault_client::Standing>,
 }
 
 impl Status {
-    /// Whether everything that is configured is alive.
+    /// Every edge with its service.
+    pub fn edges(&self) -> impl Iterator<Item = (&ServiceStatus, &StatusEdge)> {
+        self.services
+            .iter()
+            .flat_map(|s| s.edges.iter().map(move |e| (s, e)))
+    }
+
+    /// Services that cannot be set up and are to worry somebody.
+    pub fn broken_that_count(&self) -> impl Iterator<Item = &(String, String)> {
+        self.broken
+            .iter()
+            .filter(|(service, _)| !self.silenced_broken.contains(service))
+    }
+
+    /// Whether everything that is configured is alive, what is silenced aside.
     #[must_use]
     pub fn all_alive(&self) -> bool {
-        self.broken.is_empty()
-            && self
-                .services
-                .iter()
-                .all(|s| !s.edges.is_empty() && s.edges.iter().all(|e| e.life.is_alive()))
+        self.broken_that_count().next().is_none()
+            && self.services.iter().all(|s| {
+                s.silenced
+                    || (!s.edges.is_empty() && s.edges.iter().all(|e| !e.counts() || e.life.is_alive()))
+            })
     }
 }
 
 /// The status of the selected services at `now`.
 #[must_use]
 pub fn status(site: &Site, snapshot: &Snapshot, selection: &Selection, now: Timestamp) -> Status {
-    let services = site
+    let mut services: Vec<ServiceStatus> = site
         .services
         .iter()
         .filter(|s| selection.wants(s))
-        .map(|s| one(s, snapshot, selection, now))
+        .map(|s| View::new(site, s, snapshot, selection, now).service())
         .collect();
-    let broken = site
-        .broken
-        .iter()
-        .filter(|b| selection.wants_broken(b))
-        .map(|b| (b.id.to_string(), b.reason.clone()))
-        .collect();
+    // one that may have any credd does not have this one
+    services.retain(|s| selection.credds.is_empty() || !s.edges.is_empty());
+    let broken: Vec<_> = site.broken.iter().filter(|b| selection.wants_broken(b)).collect();
+    let silenced = |b: &&&Broken| {
+        state::is_service_silenced(&snapshot.silences, &b.id.experiment, &b.id.role, now).is_some()
+    };
     Status {
         now,
         services,
-        broken,
+        silenced_broken: broken.iter().filter(silenced).map(|b| b.id.to_string()).collect(),
+        broken: broken
+            .iter()
+            .map(|b| (b.id.to_string(), b.reason.clone()))
+            .collect(),
+        silences: snapshot
+            .silences
+            .iter()
+            .filter(|s| s.holds(now))
+            .map(Silenced::from)
+            .collect(),
         vaults: Vec::new(),
     }
 }
@@ -179,75 +275,5 @@ impl Status {
         }
         self.vaults.dedup();
         self
-    }
-}
-
-fn one(service: &Service, snapshot: &Snapshot, selection: &Selection, now: Timestamp) -> ServiceStatus {
-    let key = service_key(service);
-    let name = service.name.to_string();
-    let mut edges: Vec<StatusEdge> = snapshot
-        .store_edges_of(&key)
-        .filter(|(_, s)| s.credential_name == name && selection.shows_credd(&s.credd))
-        .map(|(id, s)| StatusEdge {
-            kind: "credd",
-            place: s.credd.clone(),
-            name: s.credential_name.clone(),
-            life: Life::of(Some(s.expires), now),
-            last_error: last_error(snapshot, id),
-            warning: None,
-        })
-        .collect();
-    for credd in service.credds.iter().filter(|c| selection.shows_credd(c)) {
-        if !edges.iter().any(|e| e.place == *credd) {
-            edges.push(never("credd", credd, &name));
-        }
-    }
-    for node in service.nodes.iter().filter(|n| selection.shows_node(n)) {
-        let before = edges.len();
-        let there = snapshot.push_edges_of(&key).filter(|(_, p)| p.node == *node);
-        edges.extend(there.map(|(id, p)| {
-            let edge = StatusEdge {
-                kind: "node",
-                place: p.node.clone(),
-                name: p.path.clone(),
-                life: Life::of(p.expires, now),
-                last_error: last_error(snapshot, id),
-                warning: None,
-            };
-            outputs::on_node(service, edge)
-        }));
-        if edges.len() == before {
-            edges.push(never("node", node, ""));
-        }
-    }
-    edges.extend(outputs::edges(service, &key, snapshot, selection, now));
-    let node_token = snapshot
-        .node_tokens
-        .get(&key)
-        .map_or(Life::Never, |t| Life::of(Some(t.expires), now));
-    ServiceStatus {
-        experiment: service.id.experiment.clone(),
-        role: service.id.role.clone(),
-        service: name,
-        account: service.account.clone(),
-        node_token,
-        edges,
-        weak_host_keys: weak_host_keys(service, selection),
-    }
-}
-
-/// What the edge last said when it failed, unless it succeeded since.
-fn last_error(snapshot: &Snapshot, id: &EdgeId) -> Option<String> {
-    snapshot.edges.get(id)?.last_error_text.clone()
-}
-
-fn never(kind: &'static str, place: &str, name: &str) -> StatusEdge {
-    StatusEdge {
-        kind,
-        place: place.to_owned(),
-        name: name.to_owned(),
-        life: Life::Never,
-        last_error: None,
-        warning: None,
     }
 }

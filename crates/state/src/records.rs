@@ -196,6 +196,15 @@ impl Snapshot {
         self.push_edges_of(service).map(|(_, push)| push)
     }
 
+    /// How the edges of this kind and service have fared, those before `first` left out.
+    pub fn fared_from(&self, first: EdgeId) -> impl Iterator<Item = &EdgeState> {
+        let (kind, service) = (first.kind(), first.service().clone());
+        self.edges
+            .range(first..)
+            .map(|(_, fared)| fared)
+            .take_while(move |fared| fared.edge.kind() == kind && *fared.edge.service() == service)
+    }
+
     /// What a node holds of a service at a path.
     #[must_use]
     pub fn push(&self, service: &ServiceKey, node: &str, path: &str) -> Option<&Push> {

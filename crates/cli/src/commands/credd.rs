@@ -7,7 +7,7 @@ mod robots;
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::{SignedDuration, Timestamp};
 
 use self::{
     ask::{Place, Places},
@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     Problem,
-    args::{Cli, Output, SelectionArgs},
+    args::{Cli, Output, SelectionArgs, days},
     exit::Exit,
     output, site,
 };
@@ -77,7 +77,7 @@ pub(crate) struct DeleteArgs {
 
     /// Only what was stored at least so long ago, such as 30d or 12h. A pattern needs it: a credd does not know when a
     /// credential was last asked for.
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = days)]
     min_age: Option<SignedDuration>,
 
     /// Do it.
@@ -86,19 +86,6 @@ pub(crate) struct DeleteArgs {
 
     #[command(flatten)]
     common: CommonArgs,
-}
-
-fn age(text: &str) -> Result<SignedDuration, String> {
-    let span: Span = text
-        .parse()
-        .map_err(|_| format!("{text:?} is not an age such as 30d or 12h"))?;
-    let age = span
-        .to_duration(SpanRelativeTo::days_are_24_hours())
-        .map_err(|error| error.to_string())?;
-    if age.is_negative() {
-        return Err("an age is not negative".to_owned());
-    }
-    Ok(age)
 }
 
 /// Exit status 1 if a credd did not answer, or (`query`) lacks what was asked for, or did not delete.
@@ -208,17 +195,4 @@ async fn delete(cli: &Cli, args: &DeleteArgs) -> Result<Exit, Problem> {
 
 fn exit(good: bool) -> Exit {
     if good { Exit::Fresh } else { Exit::SomeFailed }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_have_days() {
-        assert_eq!(age("30d"), Ok(SignedDuration::from_hours(720)));
-        assert_eq!(age("12h"), Ok(SignedDuration::from_hours(12)));
-        assert_eq!(age("0s"), Ok(SignedDuration::ZERO));
-        assert!(age("-1d").is_err() && age("old").is_err() && age("").is_err());
-    }
 }

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod credd;
 pub(crate) mod doctor;
+pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod onboard;
 pub(crate) mod revoke;

@@ -1,5 +1,6 @@
 //! Data goes to stdout, people are spoken to on stderr. Nothing else in this program prints.
 
+pub(crate) mod matrix;
 pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod table;

@@ -55,8 +55,9 @@ pub(crate) struct Known {
     pub(crate) node_token: Option<Kept>,
 }
 
-/// What the state calls the service (design.md section 1: never its HTCondor name alone).
-pub(crate) fn key(service: &Service) -> ServiceKey {
+/// What the state calls the service: never its name at HTCondor alone, which two may share.
+#[must_use]
+pub fn key(service: &Service) -> ServiceKey {
     ServiceKey {
         experiment: service.id.experiment.clone(),
         role: service.id.role.clone(),

@@ -22,10 +22,10 @@ use jiff::Timestamp;
 use state::State;
 use tokio::{sync::mpsc, task::JoinSet};
 
+pub use self::known::key as service_key;
 pub(crate) use self::{
     address::address as node_address,
     credds::name as credd_name,
-    known::key as service_key,
     login::{PROOF_SECONDS, log_in, secret_path, tell_revoked},
     outputs::{BEARER_PLACE, HERE, forget_bearers, held, local_files, owner_uid},
     push::{COMMAND_PLACE, difference},

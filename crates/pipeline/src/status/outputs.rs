@@ -1,103 +1,79 @@
 //! The outputs of a service that are no files on nodes, and what there is to say about those that are.
 
-use std::time::Duration;
+use config::{Content, Output, Service, To};
+use jiff::SignedDuration;
+use state::EdgeId;
 
-use config::{Content, Service, To};
-use jiff::{SignedDuration, Timestamp};
-use state::{EdgeId, ServiceKey, Snapshot};
-
-use super::{Life, StatusEdge, last_error, never};
+use super::{Life, StatusEdge, view::View};
 use crate::{
     run::{BEARER_PLACE, COMMAND_PLACE, HERE},
-    selection::Selection,
     words::span,
 };
 
 /// Bearer tokens, files of this host and commands.
-pub(super) fn edges(
-    service: &Service,
-    key: &ServiceKey,
-    snapshot: &Snapshot,
-    selection: &Selection,
-    now: Timestamp,
-) -> Vec<StatusEdge> {
-    let mut edges = Vec::new();
+pub(super) fn edges(view: &View<'_>, edges: &mut Vec<StatusEdge>) {
+    let service = view.service;
     for (index, output) in service.outputs.iter().enumerate() {
-        if matches!(output.content, Content::Bearer { .. }) && asked(output, selection) {
-            let edge = one(
-                "bearer",
-                BEARER_PLACE,
-                &service.vault_server,
-                &output.name,
-                key,
-                snapshot,
-                now,
-            );
+        if matches!(output.content, Content::Bearer { .. }) && asked(output, view) {
             // its own failures are kept under its own name
             let id = EdgeId::Bearer {
-                service: key.clone(),
+                service: view.key.clone(),
                 output: output.name.clone(),
             };
-            let last_error = last_error(snapshot, &id);
-            edges.push(StatusEdge { last_error, ..edge });
+            let there = pushed(view, BEARER_PLACE, &output.name);
+            let place = service.vault_server.clone();
+            edges.push(of(
+                output,
+                view.edge("bearer", &id, life(view, &there)),
+                place,
+                &output.name,
+            ));
         }
-        if !selection.wants_node(HERE) {
+        if !view.selection.shows_node(HERE) {
             continue;
         }
-        match &output.to {
-            To::Command { .. } => {
-                let edge = one(
-                    "command",
-                    COMMAND_PLACE,
-                    "this host",
-                    &output.name,
-                    key,
-                    snapshot,
-                    now,
-                );
-                edges.push(warned(edge, &output.content, output.minimum));
-            }
+        let (kind, node, name) = match &output.to {
+            To::Command { .. } => ("command", COMMAND_PLACE, output.name.clone()),
             To::Here { .. } if !service.yields_here(index) => {
                 // without a known UID the path may be unknown; what was written there is known by it
                 let path = service.uid.and_then(|uid| service.output_path(output, uid));
-                let path = path.unwrap_or_else(|| output.name.clone());
-                let edge = one("here", HERE, "this host", &path, key, snapshot, now);
-                edges.push(warned(edge, &output.content, output.minimum));
+                ("here", HERE, path.unwrap_or_else(|| output.name.clone()))
             }
-            _ => {}
-        }
+            _ => continue,
+        };
+        let id = pushed(view, node, &name);
+        let edge = view.edge(kind, &id, life(view, &id));
+        edges.push(warned(of(output, edge, "this host".to_owned(), &name), output));
     }
-    edges
 }
 
-fn asked(output: &config::Output, selection: &Selection) -> bool {
+fn asked(output: &Output, view: &View<'_>) -> bool {
     match &output.to {
-        To::Nodes { nodes, .. } => nodes.iter().any(|node| selection.wants_node(node)),
-        _ => selection.wants_node(HERE),
+        To::Nodes { nodes, .. } => nodes.iter().any(|node| view.selection.shows_node(node)),
+        _ => view.selection.shows_node(HERE),
     }
 }
 
-fn one(
-    kind: &'static str,
-    node: &str,
-    place: &str,
-    name: &str,
-    key: &ServiceKey,
-    snapshot: &Snapshot,
-    now: Timestamp,
-) -> StatusEdge {
-    let id = EdgeId::Push {
-        service: key.clone(),
+fn pushed(view: &View<'_>, node: &str, name: &str) -> EdgeId {
+    EdgeId::Push {
+        service: view.key.clone(),
         node: node.to_owned(),
         path: name.to_owned(),
-    };
-    let edge = never(kind, place, name);
+    }
+}
+
+fn life(view: &View<'_>, id: &EdgeId) -> Life {
+    let there = view.snapshot.pushes.get(id);
+    there.map_or(Life::Never, |p| Life::of(p.expires, view.now))
+}
+
+/// The edge as one of this output, which has a minimum of its own.
+fn of(output: &Output, edge: StatusEdge, place: String, name: &str) -> StatusEdge {
     StatusEdge {
-        life: snapshot
-            .pushes
-            .get(&id)
-            .map_or(Life::Never, |p| Life::of(p.expires, now)),
-        last_error: last_error(snapshot, &id),
+        place,
+        name: name.to_owned(),
+        lives_hours: matches!(output.content, Content::Bearer { .. }),
+        overdue: edge.life.left() < i64::try_from(output.minimum.as_secs()).unwrap_or(i64::MAX),
         ..edge
     }
 }
@@ -110,14 +86,17 @@ pub(super) fn on_node(service: &Service, edge: StatusEdge) -> StatusEdge {
             && uid.and_then(|uid| service.output_path(output, uid)).as_ref() == Some(&edge.name)
     });
     match output {
-        Some(output) => warned(edge, &output.content, output.minimum),
+        Some(output) => {
+            let (place, name) = (edge.place.clone(), edge.name.clone());
+            warned(of(output, edge, place, &name), output)
+        }
         None => edge,
     }
 }
 
-fn warned(mut edge: StatusEdge, content: &Content, minimum: Duration) -> StatusEdge {
-    if let (Content::File { source }, Life::Until { seconds_left, .. }) = (content, edge.life)
-        && u64::try_from(seconds_left).unwrap_or(0) < minimum.as_secs()
+fn warned(mut edge: StatusEdge, output: &Output) -> StatusEdge {
+    if let (Content::File { source }, Life::Until { seconds_left, .. }) = (&output.content, edge.life)
+        && edge.overdue
     {
         let left = span(SignedDuration::from_secs(seconds_left.max(0)));
         edge.warning = Some(format!("ends in {left}: {} has to be renewed", source.display()));
