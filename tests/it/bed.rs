@@ -10,8 +10,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::{
-    bed::{Cache, Control, Layout, htvault, issuer, nodes, pool, vault, vault_cluster::VaultCluster},
-    site::{REALM, Service},
+    bed::{
+        Cache, Control, Layout, htvault, issuer, nodes, pool, pool_sid, vault, vault_cluster::VaultCluster,
+    },
+    site::{REALM, SECOND_POOL, Service},
 };
 
 use crate::waiting::wait_until;
@@ -82,9 +84,11 @@ impl TestBed {
     }
 
     pub fn oauth_file(&self, access_point: &str, account: &str, file: &str) -> PathBuf {
-        pool::credentials(&self.layout, access_point)
-            .join(account)
-            .join(file)
+        let all = match access_point {
+            other if other == SECOND_POOL.server => pool_sid::credentials(&self.layout),
+            _ => pool::credentials(&self.layout, access_point),
+        };
+        all.join(account).join(file)
     }
 
     /// A path below a node's /tmp, from outside the node.
@@ -168,6 +172,33 @@ impl TestBed {
         let aside = file.with_extension("aside");
         std::fs::rename(&file, &aside).unwrap();
         Mend::by(move || std::fs::rename(&aside, &file).unwrap())
+    }
+
+    /// An account that is locked on a node until the guard is dropped.
+    pub fn locked(&self, node: &str, account: &str) -> impl Drop {
+        let file = nodes::root_of(&self.layout, node).join("etc/shadow");
+        let before = std::fs::read_to_string(&file).unwrap();
+        let (open, shut) = (format!("{account}:*:"), format!("{account}:!:"));
+        assert!(before.contains(&open), "{account} is locked already");
+        std::fs::write(&file, before.replace(&open, &shut)).unwrap();
+        Mend::by(move || std::fs::write(&file, &before).unwrap())
+    }
+
+    /// A Kerberos policy of Vault's that gives nobody anything, until the guard is dropped.
+    pub fn with_policy_of_others(&'static self, issuer: &'static str, role: &'static str) -> impl Drop {
+        let path = format!("/v1/sys/policies/acl/kerberos-{issuer}_{role}");
+        let others = "path \"secret/oauth/creds/others/*\" { capabilities = [\"read\"] }";
+        self.vault("POST", &path, Some(json!({ "policy": others })))
+            .unwrap();
+        Mend::by(move || htvault::allow_slashes(&self.layout, issuer, role, true).unwrap())
+    }
+
+    /// A refresh token for a robot with these scopes alone.
+    pub fn onboard_with(&self, issuer: &str, role: &str, account: &str, scopes: &str) {
+        let token = issuer::seed(account, scopes).unwrap();
+        let path = format!("/v1/secret/oauth/creds/{issuer}/{account}/managedtokens/mtk.mtk.test:{role}");
+        let body = json!({"server": issuer, "refresh_token": token});
+        self.vault("POST", &path, Some(body)).unwrap();
     }
 
     /// A guard that gives a robot a refresh token again when it is dropped.
@@ -258,6 +289,11 @@ impl TestBed {
         let before = issuer::stats().unwrap()["cfg"][switch].clone();
         self.control.issuer_config(json!({ switch: to })).unwrap();
         Mend::by(move || drop(self.control.issuer_config(json!({ switch: before })).unwrap()))
+    }
+
+    /// Ends all refresh tokens of an account at the issuer.
+    pub fn revoke_at_issuer(&self, account: &str) {
+        issuer::revoke(account).unwrap();
     }
 
     fn kadmin(&self, query: &str) {
@@ -422,7 +458,10 @@ impl Drop for Stopped {
 pub fn answers(access_point: &str) -> bool {
     let socket = pool::logs(&bed().layout, access_point).join("CredLog");
     Path::new(&socket).exists() && {
-        let mut ping = bed().layout.chroot("condor_ping");
+        let mut ping = match access_point {
+            other if other == SECOND_POOL.server => pool_sid::chroot(&bed().layout, "condor_ping"),
+            _ => bed().layout.chroot("condor_ping"),
+        };
         ping.env("CONDOR_CONFIG", format!("/etc/condor/{access_point}.conf"));
         ping.args([
             "-type",
@@ -464,7 +503,11 @@ impl Drop for Reconfigured {
 }
 
 fn configuration(server: &str) -> PathBuf {
-    bed().layout.in_root(format!("/etc/condor/{server}.conf"))
+    let file = format!("/etc/condor/{server}.conf");
+    match server {
+        other if other == SECOND_POOL.server => pool_sid::in_root(&bed().layout, &file),
+        _ => bed().layout.in_root(file),
+    }
 }
 
 fn hang_up((server, name): (&str, &str)) {

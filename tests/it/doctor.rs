@@ -1,11 +1,12 @@
 //! The doctor: a healthy service is all good, and each fault is found at its own hop with its own remedy.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::site::REALM;
 
 use crate::{
     bed::{Stopped, bed},
     mtk::Operator,
+    onboarding,
 };
 
 const SERVICE: &str = "nova_production";
@@ -184,6 +185,79 @@ fn a_role_that_vault_does_not_know() {
 }
 
 #[test]
+fn a_ticket_for_another_server_and_one_that_nobody_can_look_up() {
+    let text = std::fs::read_to_string(bed().dir.join("managedTokens.yml")).unwrap();
+    let operator = Operator::with(&format!("mtk: {{vault: {{alias: gss.mtk.test}}}}\n{text}"));
+    let diagnosis = doctor(&operator, SERVICE);
+    let login = diagnosis.checks.iter().find(|c| c["hop"] == "login").unwrap();
+    assert_eq!(login["health"], "failed", "{login}");
+    assert!(
+        login["remedy"].as_str().unwrap().contains("mtk.vault.alias"),
+        "{login}"
+    );
+    let operator = healthy();
+    let down = Stopped::server("ldap");
+    let diagnosis = doctor(&operator, SERVICE);
+    drop(down);
+    diagnosis.only(&[("login", "failed"), ("bearer", "skipped")], "LDAP server");
+}
+
+#[test]
+fn a_credkey_that_is_not_what_vault_calls_the_robot() {
+    let plain = bed().keytab_of("plainrobot", "plain");
+    let operator = with(&format!(
+        "        keytabPathOverride: {}\n        userPrincipalOverride: plainrobot@{REALM}\n",
+        plain.display()
+    ));
+    let _others = bed().with_policy_of_others("nova", "production");
+    let diagnosis = doctor(&operator, SERVICE);
+    let bearer = diagnosis.checks.iter().find(|c| c["hop"] == "bearer").unwrap();
+    assert!(
+        bearer["remedy"].as_str().unwrap().contains("credkey plainrobot"),
+        "{bearer}"
+    );
+}
+
+#[test]
+fn a_consent_that_ends_or_carries_less_or_was_withdrawn() {
+    let text = std::fs::read_to_string(bed().dir.join("managedTokens.yml")).unwrap();
+    let operator = Operator::with(&format!("mtk: {{consentLifetime: 3d}}\n{text}"));
+    let again = bed().onboarded_again("nova", "novapro", "production");
+    let (done, ran) = onboarding::onboard(&operator, SERVICE, "novapro");
+    assert_eq!(ran.code, Some(0), "{done}");
+    operator.run(&["--service", SERVICE]).all(&["done", "fresh"]);
+    let ends = ("consent", "warning");
+    let diagnosis = doctor(&operator, SERVICE);
+    diagnosis.only(&[ends], "mtk onboard nova_production");
+    let found = diagnosis.checks.iter().find(|c| c["hop"] == "consent").unwrap()["found"].to_string();
+    assert!(found.contains("novapro agreed on"), "{found}");
+
+    // the groups are still there, and what else the robot had when somebody agreed is not
+    let groups = "wlcg wlcg.groups:/nova wlcg.groups:/nova/production compute.read";
+    bed().onboard_with("nova", "production", "novapro", groups);
+    let diagnosis = doctor(&operator, SERVICE);
+    diagnosis.only(&[("claims", "warning"), ends], "who took that away from novapro");
+    assert!(
+        diagnosis.checks.iter().any(|c| c["found"]
+            .as_str()
+            .unwrap()
+            .contains("no longer carries storage.read:/nova")),
+        "{:#?}",
+        diagnosis.checks
+    );
+
+    // withdrawn at the issuer, which shows when the access token there is at its end
+    {
+        let _short = bed().issuer_with("access_ttl", json!(30));
+        bed().onboard_with("nova", "production", "novapro", groups);
+    }
+    bed().revoke_at_issuer("novapro");
+    let diagnosis = doctor(&operator, SERVICE);
+    diagnosis.only(&[("bearer", "failed"), ends], "mtk onboard nova_production");
+    drop(again);
+}
+
+#[test]
 fn a_capability_that_is_not_there() {
     let operator = with("        scopes: ['storage.modify:/nova']\n");
     operator.run(&["--service", SERVICE]).all(&["done", "fresh"]);
@@ -215,6 +289,24 @@ fn a_node_that_cleans_tmp_or_knows_us_no_longer() {
     {
         let _unknown = bed().without_k5login("gss", "novapro");
         doctor(&operator, SERVICE).only(&[("node", "failed")], ".k5login");
+    }
+    {
+        let _locked = [bed().locked("gss", "novapro"), bed().locked("key", "novapro")];
+        let locked = doctor(&operator, SERVICE);
+        locked.only(
+            &[("node", "failed"), ("node", "failed")],
+            "have novapro unlocked on the node",
+        );
+        // whoever comes with a key is told nothing by sshd: the sentence names what it may be
+        let by_key = locked
+            .checks
+            .iter()
+            .find(|c| c["peer"] == "key.mtk.test")
+            .unwrap();
+        assert!(
+            by_key["remedy"].as_str().unwrap().contains("is not locked"),
+            "{by_key}"
+        );
     }
     let known = bed().dir.join("ssh/known_hosts").display().to_string();
     let stranger = Operator::changed(

@@ -43,6 +43,7 @@ mod token_side_by_side;
 mod uids;
 mod vault_budget;
 mod vault_ha;
+mod vault_matrix;
 mod vault_tokens;
 mod waiting;
 mod whole_way;

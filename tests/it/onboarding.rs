@@ -57,7 +57,7 @@ impl Onboarding {
     }
 }
 
-fn onboard(operator: &Operator, service: &str, person: &str) -> (Value, Ran) {
+pub fn onboard(operator: &Operator, service: &str, person: &str) -> (Value, Ran) {
     let (onboarding, invitation) = Onboarding::begin(operator, service, &[]);
     bed().consent(invitation["address"].as_str().unwrap(), person);
     onboarding.end()

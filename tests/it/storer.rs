@@ -3,16 +3,22 @@
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::PermissionsExt,
+    io::{BufRead, BufReader, Read},
+    os::unix::fs::{PermissionsExt, chown, symlink},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
-use testkit::site::{Account, bulk};
+use testkit::{
+    bed::pool_sid,
+    site::{Account, SECOND_POOL, bulk},
+};
 
 use crate::{
-    bed::bed,
-    mtk::{Ran, ran},
+    bed::{Ends, Reconfigured, bed, top_token},
+    mtk::{Ran, binary, ran},
     person::Person,
 };
 
@@ -34,8 +40,10 @@ impl Submitter {
     }
 
     fn forget(&self) {
-        let dir = bed().oauth_file(AP, &self.account.name, "");
-        let _ = std::fs::remove_dir_all(dir);
+        for credd in [AP, "ap2", SECOND_POOL.server] {
+            let dir = bed().oauth_file(credd, &self.account.name, "");
+            let _ = std::fs::remove_dir_all(dir);
+        }
     }
 
     fn run(&self, program: &str, args: &[&str], more: &[(&str, &str)]) -> Ran {
@@ -92,7 +100,12 @@ impl Submitter {
 
     #[track_caller]
     fn used(&self, name: &str) -> Value {
-        let path = bed().oauth_file(AP, &self.account.name, &format!("{name}.use"));
+        self.used_at(AP, name)
+    }
+
+    #[track_caller]
+    fn used_at(&self, credd: &str, name: &str) -> Value {
+        let path = bed().oauth_file(credd, &self.account.name, &format!("{name}.use"));
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             match std::fs::read_to_string(&path) {
@@ -279,4 +292,221 @@ fn a_credd_that_gets_nothing_leaves_no_token() {
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
     assert!(refused.stderr.contains("is not copied to"), "{}", refused.stderr);
     assert!(!file("").exists());
+}
+
+/// The second pool's root, with mtk under the storer's names and what a submitter has there.
+struct Elsewhere<'a> {
+    robot: &'a Submitter,
+    home: String,
+}
+
+impl<'a> Elsewhere<'a> {
+    fn new(robot: &'a Submitter) -> Self {
+        let home = format!("/tmp/submitter-{}", std::process::id());
+        let elsewhere = Self { robot, home };
+        let at = |file: &str| pool_sid::in_root(bed().layout(), &format!("{}/{file}", elsewhere.home));
+        std::fs::create_dir_all(at("")).unwrap();
+        std::fs::write(at("mtk"), "").unwrap();
+        mount(binary(), at("mtk"), "", MountFlags::BIND, None).unwrap();
+        symlink("mtk", at("condor_credential_storer")).unwrap();
+        std::fs::copy(robot.person.at("ccache"), at("ccache")).unwrap();
+        for file in ["", "ccache"] {
+            chown(at(file), Some(robot.account.uid), Some(100)).unwrap();
+        }
+        elsewhere
+    }
+
+    /// A program of that root, as the submitter.
+    fn run(&self, program: &str, args: &[&str]) -> Ran {
+        let began = Instant::now();
+        let mut command = Command::new("chroot");
+        command
+            .arg(format!("--userspec={}:100", self.robot.account.uid))
+            .arg(pool_sid::root_of(bed().layout()))
+            .args(["sh", "-c", r#"cd && exec "$@""#, "sh", program])
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", &self.home)
+            .env("KRB5CCNAME", format!("FILE:{}/ccache", self.home))
+            .env(
+                "CONDOR_CONFIG",
+                format!("/etc/condor/{}.conf", SECOND_POOL.server),
+            )
+            .env(
+                "HTGETTOKENOPTS",
+                format!("--credkey={}", self.robot.account.credkey()),
+            )
+            // this condor_submit looks for the whole name; the credmon is content with the issuer
+            .env("_condor_VAULT_CREDMON_PROVIDER_NAMES", "dune_production")
+            .env(
+                "_condor_SEC_CREDENTIAL_STORER",
+                format!("{}/condor_credential_storer", self.home),
+            );
+        ran(command.output().unwrap(), began)
+    }
+}
+
+impl Drop for Elsewhere<'_> {
+    fn drop(&mut self) {
+        self.run("condor_rm", &["-all"]);
+        let at = |file: &str| pool_sid::in_root(bed().layout(), file);
+        // a test that failed may have left the mount busy
+        let _ = unmount(at(&format!("{}/mtk", self.home)), UnmountFlags::DETACH);
+        let _ = std::fs::remove_dir_all(at(&self.home));
+        for kind in ["vt", "bt"] {
+            let stem = format!("/tmp/{kind}_u{}", self.robot.account.uid);
+            for rest in ["", "-dune_production", "-dune_production_weak"] {
+                let _absent = std::fs::remove_file(at(&format!("{stem}{rest}")));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_condor_submit_of_another_version_has_it_store_what_a_job_needs() {
+    let robot = Submitter::new(44);
+    let there = Elsewhere::new(&robot);
+    let text = "executable = /bin/true\nhold = true\nuse_oauth_services = dune_production\n\
+                dune_production_oauth_permissions_weak = compute.read\n\
+                dune_production_oauth_resource_weak = https://ce.example\nqueue\n";
+    let file = format!("{}/weak.sub", there.home);
+    std::fs::write(pool_sid::in_root(bed().layout(), &file), text).unwrap();
+    for _ in 0..2 {
+        let submitted = there.run("condor_submit", &["weak.sub"]);
+        assert_eq!(
+            submitted.code,
+            Some(0),
+            "{}{}",
+            submitted.stdout,
+            submitted.stderr
+        );
+        assert!(
+            submitted.stdout.contains("1 job(s) submitted"),
+            "{}",
+            submitted.stdout
+        );
+    }
+    let server = SECOND_POOL.server;
+    assert_eq!(
+        robot.used_at(server, "dune_production")["sub"],
+        robot.account.name.as_str()
+    );
+    let claims = robot.used_at(server, "dune_production_weak");
+    assert_eq!(
+        (&claims["scope"], &claims["aud"]),
+        (&"compute.read".into(), &"https://ce.example".into())
+    );
+}
+
+#[test]
+fn two_credds_and_one_of_another_version() {
+    let robot = Submitter::new(43);
+    let at = |host: &str, collector: &str| {
+        let variables = [
+            ("_condor_CREDD_HOST", host),
+            ("_condor_COLLECTOR_HOST", collector),
+        ];
+        robot.run(&robot.ours(), &["dune_production"], &variables)
+    };
+    let pool = testkit::site::COLLECTOR.name;
+    for host in ["ap1.mtk.test", "ap2.mtk.test", "ap1.mtk.test"] {
+        let stored = at(host, pool);
+        assert_eq!(stored.code, Some(0), "{host}: {}", stored.stderr);
+    }
+    // each has a token of its own, and the first was not touched again
+    let token = |credd: &str| top_token(credd, &robot.account.name, "dune_production").0;
+    let (first, second) = (token("ap1"), token("ap2"));
+    assert!(first != second && bed().is_alive(&first) && bed().is_alive(&second));
+
+    let (other, name) = (SECOND_POOL.server, SECOND_POOL.name);
+    let kept = bed()
+        .layout()
+        .in_root(format!("/tmp/vt_u{}-dune_production", robot.account.uid));
+    let before = std::fs::read(&kept).unwrap();
+    let accessors = bed().accessors();
+    {
+        let _refusing = Reconfigured::daemon(
+            SECOND_POOL.server,
+            "condor_credd",
+            "TRUSTED_VAULT_HOSTS = other.mtk.test:8200",
+        );
+        let refused = at(name, name);
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("TRUSTED_VAULT_HOSTS"),
+            "{}",
+            refused.stderr
+        );
+    }
+    assert_eq!(std::fs::read(&kept).unwrap(), before);
+    let alive = bed().new_tokens(&accessors, &robot.account.name);
+    assert!(alive.is_empty(), "a login nobody has is not ended: {alive:?}");
+    let stored = at(name, name);
+    assert_eq!(stored.code, Some(0), "{}", stored.stderr);
+    assert!(bed().is_alive(&token(other)));
+    assert_eq!(
+        robot.used_at(other, "dune_production")["sub"],
+        robot.account.name.as_str()
+    );
+}
+
+/// A robot whose refresh token is away until this is dropped.
+struct Away<'a>(&'a Account);
+
+impl<'a> Away<'a> {
+    fn new(account: &'a Account) -> Self {
+        let path = format!("/v1/secret/oauth/creds/dune/{}:production", account.credkey());
+        bed().vault("DELETE", &path, None).unwrap();
+        Self(account)
+    }
+}
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        bed().onboard("dune", "production", &self.0.name, &self.0.credkey());
+    }
+}
+
+#[test]
+fn somebody_is_asked_at_a_terminal_as_the_real_one_asks() {
+    let [theirs, ours] = [41, 42].map(Submitter::new);
+    let names = ["condor_vault_storer".to_owned(), ours.ours()];
+    let left = [(&theirs, &names[0]), (&ours, &names[1])].map(|(robot, program)| {
+        let _away = Away::new(&robot.account);
+        let began = Instant::now();
+        let mut command = robot.person.command("script");
+        command
+            .args(["-qefc", &format!("{program} dune_production"), "/dev/null"])
+            .env("CONDOR_CONFIG", format!("/etc/condor/{AP}.conf"))
+            .env(
+                "HTGETTOKENOPTS",
+                format!("--web-open-command= --credkey={}", robot.account.credkey()),
+            )
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = Ends(command.spawn().unwrap());
+        let mut out = BufReader::new(child.0.stdout.take().unwrap());
+        let (mut line, mut all) = (String::new(), String::new());
+        while !line.trim().starts_with("http") {
+            line.clear();
+            assert!(out.read_line(&mut line).unwrap() > 0, "no address: {all}");
+            all.push_str(&line);
+        }
+        assert!(all.contains("Authentication needed for dune_production"), "{all}");
+        assert!(all.contains("Complete the authentication at:"), "{all}");
+        bed().consent(line.trim(), &robot.account.name);
+        out.read_to_string(&mut all).unwrap();
+        let code = child.0.wait().unwrap().code();
+        assert_eq!(code, Some(0), "{all}");
+        assert!(
+            all.contains("Storing condor credentials for dune_production"),
+            "{all}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(120));
+        assert_eq!(robot.used("dune_production")["sub"], robot.account.name.as_str());
+        robot.left()
+    });
+    assert_eq!(left[0], left[1]);
 }

@@ -14,6 +14,7 @@ use crate::{
     bed::{Ends, bed},
     mtk::{Ran, ran},
     person::Person,
+    waiting::wait_until,
 };
 
 #[track_caller]
@@ -75,6 +76,23 @@ fn a_ticket_does_and_so_does_the_token_it_gave() {
         .env("VAULT_TOKEN", token.trim());
     good(&ran(by_variable.output().unwrap(), Instant::now()));
     assert_eq!(alice.read("bt2"), alice.read("bt"));
+}
+
+/// The KDC and the server would take it for five minutes more, and so does htgettoken; we call it what it is.
+#[test]
+fn a_ticket_that_is_over_is_called_that() {
+    let alice = Person::alice();
+    good(&alice.run("kinit", &["-l", "1s", "-k", "-t", "keytab", "alice"]));
+    wait_until(
+        || alice.run("klist", &["-s"]).code != Some(0),
+        || "it does not end".to_owned(),
+    );
+    let over = alice.get(&["--nossh", "--vaulttokenfile", "vt", "-o", "bt"]);
+    assert_eq!(over.code, Some(1), "{}", over.stderr);
+    for words in ["Kerberos: the ticket", "has expired", "kinit"] {
+        assert!(over.stderr.contains(words), "{}", over.stderr);
+    }
+    assert!(!alice.at("vt").exists() && !alice.at("bt").exists());
 }
 
 #[test]

@@ -16,35 +16,66 @@ use crate::{
 };
 
 /// A robot, logged in.
-struct Robot {
-    client: Client,
+pub struct Robot {
+    pub client: Client,
     tls: Arc<tls::ClientConfig>,
-    login: Login,
-    path: SecretPath,
+    pub login: Login,
+    pub path: SecretPath,
 }
 
-impl Robot {
-    async fn new() -> Self {
-        let trust = tls::Trust {
-            system: false,
-            ca_file: Some(bed().layout().ca()),
-            ..tls::Trust::default()
-        };
-        let tls = tls::client_config(&trust).unwrap();
-        let client = Client::new(Options::new(VAULT.name.parse().unwrap(), tls.clone())).unwrap();
+/// Who believes the bed's CA alone.
+pub fn trusting() -> Arc<tls::ClientConfig> {
+    let trust = tls::Trust {
+        system: false,
+        ca_file: Some(bed().layout().ca()),
+        ..tls::Trust::default()
+    };
+    tls::client_config(&trust).unwrap()
+}
+
+/// A robot's ticket, for one login after another.
+pub struct Ticketed {
+    gss: Gss,
+    ticket: kerberos::Ticket,
+    pub principal: Principal,
+}
+
+impl Ticketed {
+    pub async fn new() -> Self {
         let account = site::SERVICES[0].account();
         let principal: Principal = account.principal().parse().unwrap();
         let keytab = Keytab::open(&bed().keytab(&account.name), &principal).unwrap();
         let gss = Gss::new(1);
         let ticket = gss.acquire(&keytab).await.unwrap();
-        let turn = client.turn().await.unwrap();
-        let target = Target::Principal(client.kerberos_target());
-        let (_, ap_req) = gss.begin(&ticket, &target, Mech::Krb5, false).await.unwrap();
-        let login = client
-            .login_kerberos_in(turn, "dune", "production", &ap_req, &principal, Timestamp::now())
+        Self {
+            gss,
+            ticket,
+            principal,
+        }
+    }
+
+    /// An AP-REQ for this service.
+    pub async fn for_service(&self, service: &str) -> Vec<u8> {
+        let target = Target::Principal(service.to_owned());
+        let begun = self.gss.begin(&self.ticket, &target, Mech::Krb5, false).await;
+        begun.unwrap().1
+    }
+
+    pub async fn log_in(&self, client: &Client, ap_req: &[u8]) -> Result<Login, Error> {
+        client
+            .login_kerberos("dune", "production", ap_req, &self.principal, Timestamp::now())
             .await
-            .unwrap();
-        let path = SecretPath::new("dune", &account.credkey(), "production").unwrap();
+    }
+}
+
+impl Robot {
+    pub async fn new() -> Self {
+        let tls = trusting();
+        let client = Client::new(Options::new(VAULT.name.parse().unwrap(), tls.clone())).unwrap();
+        let ticketed = Ticketed::new().await;
+        let ap_req = ticketed.for_service(&client.kerberos_target()).await;
+        let login = ticketed.log_in(&client, &ap_req).await.unwrap();
+        let path = SecretPath::new("dune", ticketed.principal.credkey(), "production").unwrap();
         Self {
             client,
             tls,

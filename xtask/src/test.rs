@@ -121,7 +121,7 @@ fn integration(steps: &mut Steps, filter: &[String]) -> Result<()> {
         )
     })?;
     // only these want it
-    let second = ["credd_commands", "condor_config"];
+    let second = ["credd_commands", "condor_config", "storer"];
     let wanted = |name: &String| {
         second
             .iter()

@@ -184,7 +184,7 @@ pub enum Error {
         "{node} does not let {account} in: tried {}, it accepts {}{}",
         words(offered),
         words(accepted),
-        hint(account, offered, accepted)
+        hint(account, offered, accepted, *unheard)
     )]
     AuthRefused {
         /// The node.
@@ -195,6 +195,9 @@ pub enum Error {
         offered: Vec<Method>,
         /// What the server accepts, in its words; empty if it did not say.
         accepted: Vec<String>,
+        /// Kerberos was refused before the node asked for a token: whatever the ticket is, that account does not get in,
+        /// or the node cannot judge tickets.
+        unheard: bool,
     },
     /// Our side of the Kerberos login failed before the node could judge it.
     #[error("{principal} could not log in to {node} with Kerberos")]
@@ -381,14 +384,19 @@ fn words<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn hint(account: &str, offered: &[Method], accepted: &[String]) -> String {
+fn hint(account: &str, offered: &[Method], accepted: &[String], unheard: bool) -> String {
     let mut hint = String::new();
     // Where the server does not take the method at all, the account's files are not to blame.
     let judged = |method: Method| {
         offered.contains(&method)
             && (accepted.is_empty() || accepted.iter().any(|name| name == method.as_str()))
     };
-    if judged(Method::Gssapi) {
+    if judged(Method::Gssapi) && unheard {
+        hint.push_str(&format!(
+            "; it refused before it looked at the ticket, as sshd does where {account} is unknown, locked or not allowed to \
+             log in, or where it has no key of its own host principal"
+        ));
+    } else if judged(Method::Gssapi) {
         hint.push_str(&format!(
             "; for Kerberos ~{account}/.k5login there must name the principal"
         ));

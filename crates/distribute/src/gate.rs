@@ -354,6 +354,7 @@ mod tests {
             account: "a".into(),
             offered: vec![],
             accepted: vec![],
+            unheard: false,
         };
         first.node.failed(&refused);
         drop(first);
@@ -433,6 +434,7 @@ mod tests {
                 account: account.into(),
                 offered: vec![],
                 accepted: vec![],
+                unheard: false,
             });
         }
         drop(pass);

@@ -255,6 +255,7 @@ mod tests {
             account: "a".into(),
             offered: vec![],
             accepted: vec![],
+            unheard: false,
         }
     }
 

@@ -96,7 +96,7 @@ pub enum Error {
         text: String,
     },
     /// The ticket is over.
-    #[error("the ticket of {principal} has expired ({text}): a new one is needed")]
+    #[error("the ticket of {principal} has expired ({text}): get a new one (kinit)")]
     TicketExpired {
         /// Whose ticket.
         principal: String,

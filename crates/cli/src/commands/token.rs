@@ -78,7 +78,8 @@ impl Server {
 
     pub(crate) fn client(&self, places: Places) -> anyhow::Result<vault_client::Client> {
         let trust = tls::Trust {
-            system: true,
+            // a file that is named stands in for the system's, as for htgettoken
+            system: self.cafile.is_none(),
             ca_file: self.cafile.clone(),
             ca_dir: self.ca_dir(),
             name: self.vaultcertname.clone(),

@@ -30,6 +30,19 @@ impl Job {
             account,
             offered,
             accepted,
+            unheard: false,
+        }
+    }
+
+    /// Kerberos was refused, and nobody had asked for a token.
+    pub(super) fn unheard(&self, accepted: Vec<String>) -> Error {
+        let (node, account) = (self.node.host.clone(), self.node.user.clone());
+        Error::AuthRefused {
+            node,
+            account,
+            offered: vec![Method::Gssapi],
+            accepted,
+            unheard: true,
         }
     }
 

@@ -242,11 +242,13 @@ fn both_tried(before: &Error, report: Result<Report, Error>) -> Result<Report, E
             ..
         } => {
             let offered = vec![Method::Gssapi, Method::PublicKey];
+            let unheard = matches!(before, Error::AuthRefused { unheard: true, .. });
             Error::AuthRefused {
                 node,
                 account,
                 offered,
                 accepted,
+                unheard,
             }
         }
         other => other,

@@ -33,7 +33,11 @@ async fn one(case: &Case<'_>, node: &str) -> Vec<Check> {
         Ok(report) => report,
         Err(e) => {
             let failure = Failure::new(Stage::Push, node, &e, e.retryable());
-            return vec![Check::failed(Hop::Node, &failure, service)];
+            let mut check = Check::failed(Hop::Node, &failure, service);
+            if let distribute::Error::AuthRefused { unheard: true, .. } = &e {
+                check.remedy = Some(super::remedy::unheard(service));
+            }
+            return vec![check];
         }
     };
     let found = format!(

@@ -104,6 +104,16 @@ fn vault(failure: &Failure, service: &Service) -> Option<String> {
     })
 }
 
+/// Where sshd refused Kerberos before it looked at the ticket: no `.k5login` is to blame.
+pub(super) fn unheard(service: &Service) -> String {
+    let account = &service.account;
+    format!(
+        "have {account} unlocked on the node (`passwd -S {account}` says L; `usermod -p '*' {account}` leaves it without a \
+         password), see that it is there and may log in (AllowUsers, AllowGroups), and that /etc/krb5.keytab there has the \
+         node's host principal"
+    )
+}
+
 fn node(failure: &Failure, service: &Service) -> Option<String> {
     let account = &service.account;
     let principal = &service.principal;

@@ -70,6 +70,33 @@ fn a_storm_of_slow_down_makes_slow_and_no_longer() {
     });
 }
 
+/// Somebody agreed, and the answer that says so is lost on the way: Vault gives it once, as a real one does (vault.md 5.2).
+#[test]
+fn an_agreement_whose_answer_is_lost_is_asked_for_once_more_and_begun_again() {
+    for cut in [
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n{\"auth\":{\"client_token\":\"s.x",
+    ] {
+        let delivered = AtomicUsize::new(0);
+        let hostile = Hostile::reading(move |stream, head| {
+            if head.contains("auth_url") {
+                return say(stream, 200, STARTED);
+            }
+            if delivered.fetch_add(1, Ordering::Relaxed) == 0 {
+                stream.write_all(cut.as_bytes())?;
+                stream.flush()?;
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            let lost = "OpenBao login failed. Expired or missing OAuth state.";
+            say(stream, 400, &refused(lost))
+        });
+        let (error, polls) = waited(&hostile, Duration::from_secs(60));
+        assert!(matches!(error, OidcError::StateLost { .. }), "{error:?}");
+        assert!(error.to_string().contains("start again"), "{error}");
+        assert_eq!(polls, 2, "{cut}");
+    }
+}
+
 #[test]
 fn what_has_ended_is_not_asked_for_again() {
     for (status, text, wanted) in [

@@ -186,8 +186,8 @@ impl Store {
 
     pub(super) async fn put(&self, service: &str, token: &LongToken, url: &str) -> anyhow::Result<()> {
         let json = vault_credential(token, url);
-        self.credd.store(&self.user, service, None, &json).await?;
-        Ok(())
+        let stored = self.credd.store(&self.user, service, None, &json).await;
+        stored.map(drop).map_err(advised)
     }
 
     /// The restriction is in the JSON: credds of some versions spoil it when they write it there themselves.
@@ -200,7 +200,17 @@ impl Store {
         restriction: &Restriction,
     ) -> anyhow::Result<()> {
         let json = handle_credential(token, url, restriction);
-        self.credd.store(&self.user, service, Some(handle), &json).await?;
-        Ok(())
+        let stored = self.credd.store(&self.user, service, Some(handle), &json).await;
+        stored.map(drop).map_err(advised)
+    }
+}
+
+/// With what can be done about it, where that is known.
+fn advised(error: credd_client::Error) -> anyhow::Error {
+    let advice = error.advice().map(str::to_owned);
+    let error = anyhow::Error::new(error);
+    match advice {
+        Some(advice) => anyhow!("{error:#}; {advice}"),
+        None => error,
     }
 }

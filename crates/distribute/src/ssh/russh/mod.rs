@@ -181,6 +181,7 @@ impl Session {
             self.handle
                 .authenticate_gssapi_with_mic(user, vec![gssapi::KRB5.to_vec()], &mut authenticator);
         let answer = deadline.bound(job.host(), Stage::Authentication, login).await?;
+        let unheard = authenticator.initiator.is_none();
         if let Some(said) = authenticator.server_said {
             tracing::debug!(said, "the server's side of GSSAPI failed");
         }
@@ -190,6 +191,9 @@ impl Session {
                 remaining_methods, ..
             }) => {
                 let accepted = self.methods(job, &remaining_methods)?;
+                if unheard {
+                    return Err(job.unheard(accepted));
+                }
                 Err(job.refused(vec![Method::Gssapi], accepted))
             }
             Err(gssapi::Failed::Kerberos(error)) => Err(Error::GssFailed {
