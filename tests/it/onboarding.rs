@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    process::{Child, ChildStdout},
+    process::{Child, ChildStdout, Command, Stdio},
     time::Instant,
 };
 
@@ -154,6 +154,37 @@ fn nobody_comes() {
     refused(&event, "timed-out");
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("start again"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_terminal_shows_a_qr_code() {
+    let operator = Operator::new();
+    for (more, shown) in [("", true), (" --no-qr", false)] {
+        let words = operator.command(&["onboard", "nova_production", "--wait", "1"]);
+        let words: Vec<String> = std::iter::once(words.get_program())
+            .chain(words.get_args())
+            .map(|word| word.to_str().unwrap().to_owned())
+            .collect();
+        let terminal = Command::new("script")
+            .args(["-qefc", &(words.join(" ") + more), "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&terminal.stdout);
+        assert!(
+            text.contains("https://issuer.mtk.test") && text.contains("The code there is"),
+            "{text}"
+        );
+        assert_eq!(
+            text.contains(['\u{2588}', '\u{2580}', '\u{2584}']),
+            shown,
+            "{text}"
+        );
+        assert!(
+            text.contains("nobody agreed") && text.contains("start again"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -153,6 +153,24 @@ fn what_a_token_says_is_shown_and_its_signature_is_not() {
         let signature = token.trim().rsplit('.').next().unwrap();
         assert!(!String::from_utf8_lossy(&output.stdout).contains(signature));
     }
+    // checked with the issuer's own keys, where somebody asks for that; with one letter of the signature changed it is none
+    let verified = |token: &str| {
+        let mut command = Command::new(binary());
+        command
+            .args(["token", "show", "--verify"])
+            .env("BEARER_TOKEN", token);
+        ran(command.output().unwrap(), std::time::Instant::now())
+    };
+    let good = verified(&token);
+    assert_eq!(good.code, Some(0), "{}", good.stderr);
+    assert!(good.stdout.contains("\"sub\""), "{}", good.stdout);
+    let mut forged = token.trim().to_owned();
+    let at = forged.rfind('.').unwrap() + 1;
+    let other = if &forged[at..=at] == "A" { "B" } else { "A" };
+    forged.replace_range(at..=at, other);
+    let bad = verified(&forged);
+    assert_eq!((bad.code, bad.stdout.as_str()), (Some(1), ""), "{}", bad.stderr);
+    assert!(bad.stderr.contains("signature"), "{}", bad.stderr);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::{Problem, called::as_htgettokens, exit::Exit};
 pub(crate) enum Args {
     /// Get a bearer token, and write it where WLCG tools look for it.
     Get(Box<options::Args>),
-    /// Show what a bearer token says of itself; nothing of it is verified.
+    /// Show what a bearer token says of itself; nothing of it is verified unless asked (--verify).
     Show(show::Args),
     /// Revoke the Vault token and remove both files.
     Destroy(Box<destroy::Args>),
@@ -44,7 +44,14 @@ pub(crate) struct Server {
     #[arg(long, value_name = "NAME")]
     vaultcertname: Option<String>,
 
-    /// A file of CA certificates, beside the system's.
+    #[command(flatten)]
+    authorities: Authorities,
+}
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone, clap::Args)]
+struct Authorities {
+    /// A file of CA certificates, in place of the system's.
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
 
@@ -55,6 +62,29 @@ pub(crate) struct Server {
 
 /// Where grid tools have their CA certificates.
 const GRID_CERTIFICATES: &str = "/etc/grid-security/certificates";
+
+impl Authorities {
+    fn ca_dir(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from(GRID_CERTIFICATES)).filter(|dir| dir.is_dir());
+        let environment = || std::env::var_os(crate::env::X509_CERT_DIR).filter(|dir| !dir.is_empty());
+        self.capath
+            .clone()
+            .or_else(|| environment().map(PathBuf::from))
+            .or_else(usual)
+    }
+
+    /// With `name` where the certificate has another than the host's.
+    fn trust(&self, name: Option<String>) -> tls::Trust {
+        tls::Trust {
+            // a file that is named stands in for the system's, as for htgettoken
+            system: self.cafile.is_none(),
+            ca_file: self.cafile.clone(),
+            ca_dir: self.ca_dir(),
+            name,
+            ..tls::Trust::default()
+        }
+    }
+}
 
 impl Server {
     pub(crate) fn is_named(&self) -> bool {
@@ -67,24 +97,8 @@ impl Server {
             .context("no Vault server is named: give -a or --vaultserver")
     }
 
-    fn ca_dir(&self) -> Option<PathBuf> {
-        let usual = || Some(PathBuf::from(GRID_CERTIFICATES)).filter(|dir| dir.is_dir());
-        let environment = || std::env::var_os(crate::env::X509_CERT_DIR).filter(|dir| !dir.is_empty());
-        self.capath
-            .clone()
-            .or_else(|| environment().map(PathBuf::from))
-            .or_else(usual)
-    }
-
     pub(crate) fn client(&self, places: Places) -> anyhow::Result<vault_client::Client> {
-        let trust = tls::Trust {
-            // a file that is named stands in for the system's, as for htgettoken
-            system: self.cafile.is_none(),
-            ca_file: self.cafile.clone(),
-            ca_dir: self.ca_dir(),
-            name: self.vaultcertname.clone(),
-            ..tls::Trust::default()
-        };
+        let trust = self.authorities.trust(self.vaultcertname.clone());
         let server = self.name()?.parse()?;
         let mut options = vault_client::Options::new(server, tls::client_config(&trust)?);
         options.alias = self.vaultalias.clone();
@@ -167,7 +181,7 @@ fn behind_token_get(args: &[OsString]) -> Option<usize> {
 pub(crate) async fn token(args: &Args) -> Result<Exit, Problem> {
     let done = match args {
         Args::Get(args) => return get::get(args).await,
-        Args::Show(args) => show::show(args),
+        Args::Show(args) => show::show(args).await,
         Args::Destroy(args) => destroy::destroy(args).await,
     };
     done.map(|()| Exit::Fresh).map_err(|error| Problem {

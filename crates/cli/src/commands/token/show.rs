@@ -8,7 +8,7 @@ use credential::BearerToken;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
-use super::discovery;
+use super::{Authorities, discovery};
 use crate::output;
 
 #[derive(Debug, clap::Args)]
@@ -25,10 +25,18 @@ pub(crate) struct Args {
     /// Times as dates.
     #[arg(long, short = 'H')]
     human: bool,
+
+    /// Before that, check the signature with the public keys of the issuer that the token names, asked for over https, and
+    /// that the token is not over. Whom it is for, and whether that issuer is the right one, are yours to judge.
+    #[arg(long)]
+    verify: bool,
+
+    #[command(flatten)]
+    authorities: Authorities,
 }
 
 /// Prints the claims as they stand in the token; its signature never.
-pub(crate) fn show(args: &Args) -> anyhow::Result<()> {
+pub(crate) async fn show(args: &Args) -> anyhow::Result<()> {
     let token = match &args.file {
         Some(file) if file.as_os_str() == "-" => {
             BearerToken::new(first_line()?).context("standard input holds no token")?
@@ -37,6 +45,12 @@ pub(crate) fn show(args: &Args) -> anyhow::Result<()> {
             .with_context(|| format!("{} holds no token", file.display()))?,
         None => discovery::bearer()?,
     };
+    if args.verify {
+        let claims = token.claims().context("the token is not a JWT")?;
+        let tls = tls::client_config(&args.authorities.trust(None))?;
+        let keys = vault_client::issuer_keys(&claims.iss, &tls).await?;
+        token.verify(&keys, Timestamp::now())?;
+    }
     let parts = if args.header { 0..2 } else { 1..2 };
     for part in parts {
         let mut json = part_of(&token, part).context("the token is not a JWT")?;
