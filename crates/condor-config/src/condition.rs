@@ -8,8 +8,8 @@ use crate::{macros::Macros, templates};
 pub(crate) type Version = [u32; 3];
 
 /// Whether it holds.
-pub(crate) fn holds(text: &str, macros: &Macros, version: Version) -> Result<bool, String> {
-    let text = macros.expand(text)?;
+pub(crate) fn holds(text: &str, macros: &Macros, version: Version, work: &mut usize) -> Result<bool, String> {
+    let text = macros.expand(text, work)?;
     let mut text = text.trim();
     let mut negated = false;
     while let Some(rest) = text.strip_prefix('!') {
@@ -91,7 +91,7 @@ mod tests {
         let mut macros = Macros::default();
         macros.set("A", "1", Place::Default);
         macros.set("E", "", Place::Default);
-        let holds = |text| holds(text, &macros, [25, 14, 1]);
+        let holds = |text| holds(text, &macros, [25, 14, 1], &mut 1000);
         for yes in [
             "true",
             "Yes",

@@ -7,7 +7,7 @@ const STEPS: usize = 1000;
 /// No value is longer.
 const LONGEST: usize = 64 * 1024;
 /// Bytes that may be looked at for one value's references and their ends: `$(A:$(A:$(A:` has none.
-const WORK: usize = 512 * 1024;
+pub(crate) const WORK: usize = 512 * 1024;
 
 /// Functions that HTCondor has and that are not evaluated here.
 const FUNCTIONS: [&str; 9] = [
@@ -129,13 +129,13 @@ pub(crate) fn own(key: &str, old: &str, text: &str) -> String {
     out
 }
 
-/// Everything expanded.
-pub(crate) fn all(text: &str, macros: &Macros) -> Result<String, String> {
+/// Everything expanded. `work` is what may still be looked at.
+pub(crate) fn all(text: &str, macros: &Macros, work: &mut usize) -> Result<String, String> {
     let mut text = text.to_owned();
-    let (mut from, mut work) = (0, WORK);
+    let mut from = 0;
     for _ in 0..STEPS {
-        let found = next(&text, from, &mut work);
-        if work == 0 {
+        let found = next(&text, from, work);
+        if *work == 0 {
             return Err("it takes too long to expand".to_owned());
         }
         let Some(found) = found else {
@@ -148,7 +148,7 @@ pub(crate) fn all(text: &str, macros: &Macros) -> Result<String, String> {
             from = end;
             continue;
         }
-        let value = value(&found, macros)?;
+        let value = value(&found, macros, work)?;
         let (start, end) = (found.start, found.end);
         let Some(value) = value else {
             // not one of HTCondor's functions: it leaves such things alone
@@ -167,7 +167,7 @@ pub(crate) fn all(text: &str, macros: &Macros) -> Result<String, String> {
     ))
 }
 
-fn value(found: &Reference<'_>, macros: &Macros) -> Result<Option<String>, String> {
+fn value(found: &Reference<'_>, macros: &Macros, work: &mut usize) -> Result<Option<String>, String> {
     let set = |name: &str| macros.raw(name).map(|(raw, _)| raw.to_owned());
     let default = || found.default.unwrap_or_default().to_owned();
     Ok(Some(match found.function {
@@ -178,7 +178,7 @@ fn value(found: &Reference<'_>, macros: &Macros) -> Result<Option<String>, Strin
         }
         "BASENAME" | "DIRNAME" => {
             let name = found.name.trim();
-            let path = macros.expand_once(set(name).unwrap_or_else(|| name.to_owned()))?;
+            let path = macros.expand_once(set(name).unwrap_or_else(|| name.to_owned()), work)?;
             let (directory, file) = path.rsplit_once('/').map_or(("", path.as_str()), |(d, f)| (d, f));
             match (found.function, path.contains('/')) {
                 ("BASENAME", _) => file.to_owned(),
@@ -202,16 +202,16 @@ fn is_file_function(function: &str) -> bool {
 
 impl Macros {
     /// A path that a function wants; references in it are few.
-    fn expand_once(&self, text: String) -> Result<String, String> {
-        let (mut text, mut work) = (text, WORK / 16);
+    fn expand_once(&self, text: String, work: &mut usize) -> Result<String, String> {
+        let mut text = text;
         for _ in 0..20 {
-            let Some(found) = next(&text, 0, &mut work) else {
+            let Some(found) = next(&text, 0, work) else {
                 return Ok(text);
             };
             if !found.function.is_empty() && found.function != "ENV" {
                 return Err(format!("${}() in a path is not evaluated here", found.function));
             }
-            let value = value(&found, self)?.unwrap_or_default();
+            let value = value(&found, self, work)?.unwrap_or_default();
             let (start, end) = (found.start, found.end);
             text.replace_range(start..end, &value);
             if text.len() > LONGEST {
@@ -266,7 +266,11 @@ mod tests {
             ),
             ("$(D:a:b)", "a:b"),
         ] {
-            assert_eq!(macros.expand(text).as_deref(), Ok(expected), "{text}");
+            assert_eq!(
+                macros.expand(text, &mut { WORK }).as_deref(),
+                Ok(expected),
+                "{text}"
+            );
         }
     }
 
@@ -288,7 +292,7 @@ mod tests {
             "$Fn(A)",
             "$DIRNAME(A)",
         ] {
-            assert!(macros.expand(text).is_err(), "{text}");
+            assert!(macros.expand(text, &mut { WORK }).is_err(), "{text}");
         }
     }
 }

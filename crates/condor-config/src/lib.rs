@@ -154,7 +154,7 @@ impl Config {
     /// # Errors
     /// [`Unevaluated`].
     pub fn get(&self, name: &str) -> Result<Option<Setting>, Unevaluated> {
-        self.macros.get(name)
+        self.macros.get(name, &mut { expand::WORK })
     }
 
     /// What was not understood, in the order of reading.

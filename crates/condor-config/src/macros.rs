@@ -95,11 +95,11 @@ impl Macros {
         .filter(|(raw, _)| !raw.trim().is_empty())
     }
 
-    pub(crate) fn get(&self, name: &str) -> Result<Option<Setting>, Unevaluated> {
+    pub(crate) fn get(&self, name: &str, work: &mut usize) -> Result<Option<Setting>, Unevaluated> {
         let Some((raw, place)) = self.raw(name) else {
             return Ok(None);
         };
-        match self.expand(raw) {
+        match self.expand(raw, work) {
             Ok(value) => Ok(Some(value.trim().to_owned())
                 .filter(|value| !value.is_empty())
                 .map(|value| Setting {
@@ -115,7 +115,8 @@ impl Macros {
         }
     }
 
-    pub(crate) fn expand(&self, text: &str) -> Result<String, String> {
-        expand::all(text, self)
+    /// `work` is what may still be looked at.
+    pub(crate) fn expand(&self, text: &str, work: &mut usize) -> Result<String, String> {
+        expand::all(text, self, work)
     }
 }

@@ -119,7 +119,7 @@ fn global(environment: &Environment, given: Option<&str>, source: &dyn Source, r
 }
 
 fn local(reader: &mut Reader<'_>) {
-    let value = |reader: &mut Reader<'_>| match reader.macros.get("LOCAL_CONFIG_DIR") {
+    let value = |reader: &mut Reader<'_>| match reader.get("LOCAL_CONFIG_DIR") {
         Ok(found) => found.map(|found| (found.value, found.place)),
         Err(error) => {
             reader.say(
@@ -133,7 +133,7 @@ fn local(reader: &mut Reader<'_>) {
     if let Some((directories, place)) = &first {
         directory(directories, place, reader);
     }
-    let needed = reader.macros.get("REQUIRE_LOCAL_CONFIG_FILE").ok().flatten();
+    let needed = reader.get("REQUIRE_LOCAL_CONFIG_FILE").ok().flatten();
     let needed =
         needed.is_none_or(|value| !["false", "no", "f", "0"].contains(&value.value.to_lowercase().as_str()));
     reader.listed("LOCAL_CONFIG_FILE", needed);
@@ -147,7 +147,7 @@ fn local(reader: &mut Reader<'_>) {
 
 /// Every file in them that no pattern leaves out, in the order of their names.
 fn directory(directories: &str, place: &Place, reader: &mut Reader<'_>) {
-    let pattern = match reader.macros.get("LOCAL_CONFIG_DIR_EXCLUDE_REGEXP") {
+    let pattern = match reader.get("LOCAL_CONFIG_DIR_EXCLUDE_REGEXP") {
         Ok(Some(found)) => match Regex::new(&found.value) {
             Ok(pattern) => Some(pattern),
             Err(_) => {
@@ -188,10 +188,7 @@ fn directory(directories: &str, place: &Place, reader: &mut Reader<'_>) {
 
 /// `~/.condor/user_config`
 fn own(environment: &Environment, reader: &mut Reader<'_>) {
-    let (Ok(Some(name)), Some(home)) = (
-        reader.macros.get("USER_CONFIG_FILE"),
-        environment.variable("HOME"),
-    ) else {
+    let (Ok(Some(name)), Some(home)) = (reader.get("USER_CONFIG_FILE"), environment.variable("HOME")) else {
         return;
     };
     let path = Path::new(home).join(".condor").join(name.value);

@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, io, path::Path, path::PathBuf, sync::Arc};
 
 use crate::{
-    Config, Finding, Place, Source,
+    Config, Finding, Place, Source, Unevaluated,
     condition::{self, Version},
+    expand::WORK,
     lines::{Statement, Statements, is_name},
-    macros::Macros,
+    macros::{Macros, Setting},
     templates::{self, Template},
 };
 
@@ -14,6 +15,9 @@ use crate::{
 const DEPTH: usize = 20;
 /// No configuration has more files.
 const FILES: usize = 1000;
+/// Bytes that may be looked at for references while all of it is read: files that include themselves, each line of them an
+/// `if` that expands to much.
+const ALL_WORK: usize = 32 * WORK;
 /// More is not said.
 const FINDINGS: usize = 1000;
 
@@ -24,6 +28,9 @@ pub(crate) struct Reader<'a> {
     pub(crate) macros: Macros,
     findings: Vec<Finding>,
     files: Vec<Arc<Path>>,
+    /// Files looked for, those that are not there among them.
+    tried: usize,
+    work: usize,
 }
 
 /// An `if` that is open.
@@ -62,7 +69,26 @@ impl<'a> Reader<'a> {
             macros,
             findings: Vec::new(),
             files: Vec::new(),
+            tried: 0,
+            work: ALL_WORK,
         }
+    }
+
+    /// Does something that has to look for references, within what is left of the work for all.
+    fn within<T>(&mut self, expand: impl FnOnce(&Macros, &mut usize) -> T) -> T {
+        let may = self.work.min(WORK);
+        let mut left = may;
+        let done = expand(&self.macros, &mut left);
+        self.work -= may - left;
+        done
+    }
+
+    fn expand(&mut self, text: &str) -> Result<String, String> {
+        self.within(|macros, work| macros.expand(text, work))
+    }
+
+    pub(crate) fn get(&mut self, name: &str) -> Result<Option<Setting>, Unevaluated> {
+        self.within(|macros, work| macros.get(name, work))
     }
 
     pub(crate) fn finish(self) -> Config {
@@ -92,12 +118,13 @@ impl<'a> Reader<'a> {
             line: 0,
         };
         let asked = asked.unwrap_or(itself);
-        if depth > DEPTH || self.files.len() >= FILES {
+        if depth > DEPTH || self.tried >= FILES {
             return self.say(
                 asked,
                 "files include each other too deep, or there are too many: the rest is not read",
             );
         }
+        self.tried += 1;
         match self.source.file(&path) {
             Ok(text) => {
                 self.files.push(Arc::clone(&path));
@@ -194,7 +221,9 @@ impl<'a> Reader<'a> {
     }
 
     fn holds(&mut self, condition: &str, here: &Here<'_>) -> bool {
-        condition::holds(condition, &self.macros, self.version).unwrap_or_else(|why| {
+        let version = self.version;
+        let holds = self.within(|macros, work| condition::holds(condition, macros, version, work));
+        holds.unwrap_or_else(|why| {
             self.say(here.place(), format!("this condition counts as false: {why}"));
             false
         })
@@ -213,9 +242,10 @@ impl<'a> Reader<'a> {
     }
 
     fn assign(&mut self, name: &str, value: &str, here: &Here<'_>) {
-        let name = match self.macros.expand(name.trim()) {
+        let name = match self.expand(name.trim()) {
             Ok(name) if is_name(&name) => name,
-            _ => return self.say(here.place(), "what is set here has no name that is one"),
+            Err(why) => return self.say(here.place(), format!("what is set here has no name: {why}")),
+            Ok(_) => return self.say(here.place(), "what is set here has no name that is one"),
         };
         if !self.macros.set(&name, value, here.place()) {
             self.say(here.place(), "there are too many settings: this one is left out");
@@ -248,7 +278,7 @@ impl<'a> Reader<'a> {
             return self.say(here.place(), "include wants a : and a file");
         };
         let options: Vec<String> = options.split_whitespace().map(str::to_ascii_lowercase).collect();
-        let target = match self.macros.expand(target.trim()) {
+        let target = match self.expand(target.trim()) {
             Ok(target) if !target.trim().is_empty() => target.trim().to_owned(),
             Ok(_) => return self.say(here.place(), "include names no file"),
             Err(why) => return self.say(here.place(), format!("this file is not included: {why}")),
@@ -273,7 +303,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn listed(&mut self, setting: &str, needed: bool) {
         let mut done: BTreeSet<String> = BTreeSet::new();
         loop {
-            let (value, place) = match self.macros.get(setting) {
+            let (value, place) = match self.get(setting) {
                 Ok(Some(found)) => (found.value, found.place),
                 Ok(None) => return,
                 Err(error) => {
@@ -288,6 +318,12 @@ impl<'a> Reader<'a> {
                 .find(|file| !done.contains(*file))
                 .map(str::to_owned);
             let Some(next) = next else { return };
+            if self.tried >= FILES {
+                return self.say(
+                    place,
+                    format!("{setting} names too many files: the rest is not read"),
+                );
+            }
             self.file(Path::new(&next), needed, Some(place), 0);
             done.insert(next);
         }

@@ -212,6 +212,24 @@ fn files_that_include_each_other_end() {
     assert!(said(&config).iter().any(|text| text.contains("too deep")));
 }
 
+/// Without a bound on all of it together, each file may cost what one value may.
+#[test]
+fn what_takes_long_in_every_file_takes_long_once() {
+    let nested = format!("A = {}{}\n", "$(Z:".repeat(700), ")".repeat(700));
+    let conditions = "if $(A)\nendif\n".repeat(100);
+    let itself = "include : /etc/condor/condor_config\n".repeat(2);
+    let text = format!("{nested}{itself}{conditions}");
+    let before = std::time::Instant::now();
+    let config = global(&text);
+    assert!((2..=1000).contains(&config.files().count()));
+    let said = said(&config);
+    assert!(
+        said.iter().any(|line| line.contains("takes too long")),
+        "{said:?}"
+    );
+    assert!(before.elapsed() < std::time::Duration::from_secs(30));
+}
+
 #[test]
 fn templates_set_what_a_client_reads() {
     let config = global(

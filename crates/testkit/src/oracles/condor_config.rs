@@ -1,6 +1,6 @@
 //! HTCondor's configuration, whatever stands in it.
 
-use std::{io, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
 use condor_config::{Environment, Source};
 
@@ -34,10 +34,12 @@ pub fn read(data: &[u8]) {
     if config.findings().len() > 1000 || config.files().count() > 2000 {
         panic!("more was read or said than may be");
     }
-    let names = short
+    // each may take as long as the longest value
+    let names: BTreeSet<&str> = short
         .lines()
-        .filter_map(|line| line.split(['=', ':', ' ']).next());
-    for name in names.chain(["OWN", "COLLECTOR_HOST"]).take(100) {
+        .filter_map(|line| line.split(['=', ':', ' ']).next())
+        .collect();
+    for name in ["OWN", "COLLECTOR_HOST"].into_iter().chain(names).take(10) {
         match config.get(name) {
             Ok(Some(found)) if found.value.len() > 128 * 1024 || found.value.trim().is_empty() => {
                 panic!("a value of {} bytes", found.value.len())
