@@ -3,10 +3,14 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use testkit::{bed::pool::security, site::REALM};
+use testkit::{
+    bed::pool::security,
+    site::{COLLECTOR, REALM},
+};
 
 use crate::{
     bed::bed,
+    insisting::Insisting,
     mtk::{Operator, Report},
 };
 
@@ -140,6 +144,56 @@ fn a_run_by_a_bearer_token() {
     secret(&file, "no token\n");
     let report = refresh(&operator, &["nova_production"]);
     report.only_failed(|edge| edge.kind == "store", &["bearer-token"]);
+}
+
+/// Most collectors answer anybody. For one that does not a robot says who it is, and only then.
+#[test]
+fn a_collector_that_wants_to_know_who_asks() {
+    let insisting = Insisting::on("KERBEROS");
+    insisting.is_told_of(CREDD);
+    let operator = Operator::changed(COLLECTOR.name, &insisting.address());
+    let services = ["--service", "nova_production"];
+    let before = stored("novapro", "nova_production.top");
+    let report = operator.report(&[&["refresh", "--output", "json"], &services[..]].concat());
+    report.all(&["done", "fresh"]);
+    let stores: Vec<_> = report
+        .edges()
+        .into_iter()
+        .filter(|edge| edge.kind == "store")
+        .collect();
+    assert_eq!((stores.len(), stores[0].place.as_str()), (1, CREDD), "{stores:?}");
+    assert!(stored("novapro", "nova_production.top") > before);
+    assert!(
+        insisting.log().contains("novapro@mtk.test"),
+        "{}",
+        insisting.log()
+    );
+
+    let listed = operator.mtk(&[&["credd", "list"], &services[..]].concat());
+    assert_eq!(listed.code, Some(0), "{}{}", listed.stdout, listed.stderr);
+    assert!(listed.stdout.contains(CREDD), "{}", listed.stdout);
+    let doctor = operator.mtk(&["doctor", "nova_production"]);
+    let about = doctor
+        .stdout
+        .lines()
+        .find(|line| line.contains(&insisting.address()));
+    assert!(
+        about.is_some_and(|line| line.contains("answers")),
+        "{}{}",
+        doctor.stdout,
+        doctor.stderr
+    );
+    // a robot that has no ticket to say it with
+    let text = std::fs::read_to_string(&operator.config).unwrap();
+    let other = Operator::with(&text.replacen("keytabPath: ", "keytabPath: /nowhere", 1));
+    let report = other.report(&[&["refresh", "--output", "json"], &services[..]].concat());
+    let failed = report.failed();
+    let discover = failed.iter().find(|edge| edge.kind == "discover");
+    assert_eq!(
+        discover.map(|edge| &edge.failure["stage"]),
+        Some(&"keytab".into()),
+        "{failed:#?}"
+    );
 }
 
 #[test]

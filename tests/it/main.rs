@@ -19,6 +19,7 @@ mod hostile_condor;
 mod hostile_sftp;
 mod hostile_sshd;
 mod identity;
+mod insisting;
 mod killed;
 mod metrics;
 mod mtk;

@@ -106,7 +106,8 @@ impl Submitter {
     #[track_caller]
     fn used_at(&self, credd: &str, name: &str) -> Value {
         let path = bed().oauth_file(credd, &self.account.name, &format!("{name}.use"));
-        let until = Instant::now() + Duration::from_secs(60);
+        // a credmon that hears no signal looks by itself once a minute
+        let until = Instant::now() + Duration::from_secs(90);
         loop {
             match std::fs::read_to_string(&path) {
                 Ok(token) => return testkit::consumers::claims(token.trim()).unwrap(),

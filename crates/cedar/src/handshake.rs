@@ -128,9 +128,31 @@ pub fn start(request: Request) -> Result<Next, Unsendable> {
 /// # Errors
 /// [`Unsendable`] for an address with a NUL in it.
 pub fn resume(session: Session, command: u32, sinful: &str, nonce: &[u8; 33]) -> Result<Next, Unsendable> {
-    let message = session.resume_request(command, sinful, nonce)?;
+    let message = session.resume_request(command, sinful, nonce, true)?;
     let state = State::Resumption(ExpectResumption(Box::new(session)));
     Ok(Next::Send(vec![message], Waiting(state)))
+}
+
+/// Resumes `session` without waiting for the server's word on it. Write the message, [`Channel::seal`](crate::wire::Channel::seal)
+/// with the key, and the command may follow at once, in the same segment: a server that reads it while it waits for nobody does
+/// more of them. One that has forgotten the session closes instead of answering the command. `nonce` is 33 fresh random bytes;
+/// `None` for a session that cannot be resumed.
+///
+/// Only for commands that change nothing. The server's own nonce is in its word alone, so without that word whoever has
+/// recorded the conversation can play it to the server again, which then carries the command out again; what is answered
+/// stays sealed. `nonce` still makes the answer unique: an old one is not taken for it.
+///
+/// # Errors
+/// [`Unsendable`] for an address with a NUL in it.
+pub fn resume_unanswered(
+    session: Session,
+    command: u32,
+    sinful: &str,
+    nonce: &[u8; 33],
+) -> Result<Option<(Outgoing, SessionKey, Box<Established>)>, Unsendable> {
+    let message = session.resume_request(command, sinful, nonce, false)?;
+    let resumed = session.unanswered();
+    Ok(resumed.map(|(key, established)| (message, key, Box::new(established))))
 }
 
 impl Waiting {

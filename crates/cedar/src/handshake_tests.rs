@@ -390,4 +390,17 @@ fn resuming() {
     ));
     assert!(again().receive(&message(Mode::Plain, &[])).is_err());
     assert_eq!(again().closed(), Error::SessionUnknown);
+
+    let session = established.session().unwrap();
+    let (request, _, at_once) = resume_unanswered(session, 479, "<127.0.0.1:1>", &[1; 33])
+        .unwrap()
+        .unwrap();
+    assert_eq!(at_once.user(), established.user());
+    let says = |wanted: &str| {
+        request
+            .bytes()
+            .windows(wanted.len())
+            .any(|w| w == wanted.as_bytes())
+    };
+    assert!(says("ResumeResponse = false") && says("Nonce = ") && says("Sid = \"s:1\""));
 }

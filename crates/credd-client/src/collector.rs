@@ -111,6 +111,7 @@ impl Collector {
             command: query.kind.command(),
             wish,
             identity: options.reader.as_ref(),
+            at_once: false,
         };
         let Conversation {
             mut framed,

@@ -38,6 +38,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) command: u32,
     pub(crate) wish: Wish,
     pub(crate) identity: Option<&'a Identity>,
+    /// The command changes nothing, so that on a session of before it goes along with the first message.
+    pub(crate) at_once: bool,
 }
 
 impl From<Elapsed> for Kind {
@@ -80,6 +82,21 @@ impl Plan<'_> {
                 .map_err(|error| self.failed(Stage::Preparing, error))?;
         }
         let sinful = self.peer.sinful.to_string();
+        if let Some(session) = session.as_ref().filter(|_| self.at_once) {
+            let resumed =
+                handshake::resume_unanswered(session.clone(), self.command, &sinful, &rand::random());
+            let resumed = resumed.map_err(|error| self.failed(Stage::Preparing, error))?;
+            if let Some((message, key, established)) = resumed {
+                framed
+                    .hold_back(&message)
+                    .map_err(|error| self.failed(Stage::Preparing, error))?;
+                framed.channel.seal(&key, rand::random());
+                return Ok(Conversation {
+                    framed,
+                    established: *established,
+                });
+            }
+        }
         let next = match session {
             Some(session) => handshake::resume(session, self.command, &sinful, &rand::random()),
             None => handshake::start(self.request(sinful, ends)),

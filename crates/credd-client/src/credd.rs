@@ -349,7 +349,7 @@ impl Credd {
         let build = |proof: &Authenticated, target: &Target| {
             store_cred::query_restricted(proof, target, name, restriction)
         };
-        let command = Command::new(user, name, stage, &build);
+        let command = Command::new(user, name, stage, &build).question();
         let Answered { reply, target } = self.exchange(&command, deadline).await?;
         match reply.code {
             ResultCode::NotFound => Ok(Held::default()),

@@ -269,6 +269,20 @@ impl Error {
         }
     }
 
+    /// Whether a collector answers only those it knows: the same query with another [`Options::reader`](crate::Options::reader)
+    /// may be answered.
+    #[must_use]
+    pub fn wants_identity(&self) -> bool {
+        use cedar::Error::{Denied, MethodsFailed, NoCommonMethod, Unmapped};
+        match &self.kind {
+            Kind::Cedar(NoCommonMethod { .. } | MethodsFailed(_) | Denied { .. } | Unmapped { .. }) => true,
+            #[cfg(feature = "kerberos")]
+            Kind::MethodsFailed { .. } => true,
+            Kind::NoCollector(failures) => failures.iter().any(Self::wants_identity),
+            _ => false,
+        }
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub fn fault(&self) -> Fault {

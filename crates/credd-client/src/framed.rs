@@ -45,9 +45,15 @@ impl Framed {
     /// a daemon that does not know the id closes with bytes unread, which resets the connection, and so can be told
     /// from one that read our request and refused it.
     pub(crate) fn pass_on(&mut self, hello: &Outgoing) -> Result<(), Unsendable> {
-        self.held_back = self.channel.send(hello)?;
+        self.hold_back(hello)?;
         // the shared-port daemon swallows this; the daemon behind it never counts it
         self.channel.reset_digests();
+        Ok(())
+    }
+
+    /// Writes a message together with the next one.
+    pub(crate) fn hold_back(&mut self, message: &Outgoing) -> Result<(), Unsendable> {
+        self.held_back.extend_from_slice(&self.channel.send(message)?);
         Ok(())
     }
 

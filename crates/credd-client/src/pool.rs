@@ -98,6 +98,15 @@ impl Pool {
         }
     }
 
+    /// The same on other terms, above all as another reader, sharing what each collector said.
+    #[must_use]
+    pub fn with(&self, options: Options) -> Self {
+        Self {
+            options,
+            ..self.of(&self.collectors)
+        }
+    }
+
     /// The ads that match: a fresh answer if one is remembered, else of the first collector that answers, else the last
     /// good one.
     ///

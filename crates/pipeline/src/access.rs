@@ -105,6 +105,15 @@ impl Robot {
         })
     }
 
+    /// How it asks collectors: those that want to know who asks are told.
+    #[must_use]
+    pub fn reads(&self) -> Options {
+        Options {
+            reader: Some(self.identity.clone()),
+            ..self.options.clone()
+        }
+    }
+
     /// This robot at a credd.
     #[must_use]
     pub fn at(&self, address: CreddAddress) -> Credd {

@@ -1,85 +1,16 @@
 //! SSL without a certificate of ours: TLS proves the daemon, and to the daemon we are nobody.
 
-use std::{
-    fs,
-    os::unix::fs::chown,
-    process::{Child, Stdio},
-};
+use std::fs;
 
 use credd_client::{Collector, Method, Options, ads};
-use testkit::site::COLLECTOR;
 
 use super::{ACCOUNT, certificate, options, runtime};
-use crate::bed::bed;
-use crate::waiting::wait_until;
-
-const PORT: u16 = 9621;
-
-/// A collector of its own that answers nobody without SSL. That of the bed is left alone: it keeps the policy of a
-/// level of access through a change of its configuration.
-struct Insisting(Child);
-
-impl Insisting {
-    fn start() -> Self {
-        let layout = bed().layout();
-        let root = |path: &str| layout.in_root(path);
-        let configuration = fs::read_to_string(root("/etc/condor/condor.conf")).unwrap();
-        let here = "/var/lib/condor/insisting";
-        let more = [
-            "USE_SHARED_PORT = False".to_owned(),
-            format!("COLLECTOR_HOST = {}:{PORT}", COLLECTOR.name),
-            format!("LOCAL_DIR = {here}"),
-            format!("LOG = {here}"),
-            "COLLECTOR_ADDRESS_FILE = $(LOCAL_DIR)/address".to_owned(),
-            "SEC_READ_AUTHENTICATION = REQUIRED".to_owned(),
-            "COLLECTOR.SEC_READ_AUTHENTICATION_METHODS = SSL".to_owned(),
-        ];
-        let more = more.join("\n");
-        fs::write(
-            root("/etc/condor/insisting.conf"),
-            format!("{configuration}\n{more}\n"),
-        )
-        .unwrap();
-        let owner =
-            std::os::unix::fs::MetadataExt::uid(&fs::metadata(root("/var/lib/condor/condor/spool")).unwrap());
-        for name in ["", "/spool", "/lock", "/execute", "/run"] {
-            let dir = root(&format!("{here}{name}"));
-            fs::create_dir_all(&dir).unwrap();
-            chown(&dir, Some(owner), None).unwrap();
-        }
-        let mut command = layout.chroot("condor_collector");
-        command.args(["-f", "-p", &PORT.to_string()]);
-        command.env("CONDOR_CONFIG", "/etc/condor/insisting.conf");
-        let output = Stdio::null;
-        let child = command.stdout(output()).stderr(output()).spawn().unwrap();
-        let started = Self(child);
-        wait_until(
-            || std::net::TcpStream::connect((COLLECTOR.address, PORT)).is_ok(),
-            || started.log(),
-        );
-        started
-    }
-
-    fn log(&self) -> String {
-        let path = bed().layout().in_root("/var/lib/condor/insisting/CollectorLog");
-        fs::read_to_string(path).unwrap_or_default()
-    }
-}
-
-impl Drop for Insisting {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-        let layout = bed().layout();
-        fs::remove_dir_all(layout.in_root("/var/lib/condor/insisting")).unwrap();
-        fs::remove_file(layout.in_root("/etc/condor/insisting.conf")).unwrap();
-    }
-}
+use crate::{bed::bed, insisting::Insisting};
 
 #[test]
 fn nobody_may_ask_a_collector_that_proves_itself() {
-    let insisting = Insisting::start();
-    let collector = Collector::new(&format!("{}:{PORT}", COLLECTOR.name)).unwrap();
+    let insisting = Insisting::on("SSL");
+    let collector = Collector::new(&insisting.address()).unwrap();
     let query = ads::Query::all(ads::Kind::Any, &["Name"]);
     let ask = |options: &Options| {
         runtime().block_on(async {

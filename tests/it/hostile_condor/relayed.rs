@@ -6,7 +6,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -98,6 +98,29 @@ fn an_honest_relay_changes_nothing_and_sessions_resume_through_it() {
     }
     assert_eq!((credd.handshakes(), credd.resumptions()), (1, 2));
     assert_eq!(relay.connections(), 3);
+}
+
+/// What changes something waits for the credd's word on a resumed session, which has the credd's nonce in it: a record of it played
+/// to the credd again does nothing. A question is sent at once.
+#[test]
+fn only_questions_go_out_before_the_credds_word() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = asked.clone();
+    let relay = relay(move |passing| {
+        let word = |wanted: &[u8]| passing.payload.windows(wanted.len()).any(|w| w == wanted);
+        if passing.from == Side::Client && word(b"UseSession = \"YES\"") {
+            heard.lock().unwrap().push(word(b"ResumeResponse = true"));
+        }
+        Verdict::Pass
+    });
+    let credd = credd(&relay);
+    ask(&credd).unwrap();
+    ask(&credd).unwrap();
+    block(credd.list("dunepro")).unwrap();
+    block(credd.delete("dunepro", "hostile_relay", None)).unwrap();
+    block(credd.check(&[])).unwrap();
+    assert_eq!(*asked.lock().unwrap(), [false, false, true, true]);
+    assert_eq!((credd.handshakes(), credd.resumptions()), (1, 4));
 }
 
 /// The server's messages of a new session, by number: 0 policy, 1 choice of a method, 2 word on the AP-REQ, 3 AP-REP,

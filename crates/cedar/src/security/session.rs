@@ -245,13 +245,20 @@ impl Session {
         command: u32,
         sinful: &str,
         nonce: &[u8; 33],
+        answered: bool,
     ) -> Result<Outgoing, Unsendable> {
         let mut ad = base_request(command, sinful);
         ad.set("UseSession", "YES");
         ad.set("Sid", self.0.sid.as_deref().unwrap_or_default());
         ad.set("Nonce", STANDARD.encode(nonce).as_str());
-        ad.set("ResumeResponse", Value::Boolean(true));
+        ad.set("ResumeResponse", Value::Boolean(answered));
         ad.encode(Outgoing::new(Mode::Plain).int(DC_AUTHENTICATE))
+    }
+
+    /// What it is without the server's answer.
+    pub(crate) fn unanswered(self) -> Option<(SessionKey, Established)> {
+        let key = self.0.key.clone()?;
+        Some((key, self.0))
     }
 
     /// Judges the server's answer to it.
@@ -271,8 +278,7 @@ impl Session {
             }
             None => return Err(Malformed::Missing("ReturnCode").into()),
         }
-        let key = self.0.key.clone().ok_or(Error::SessionUnknown)?;
-        Ok((key, self.0))
+        self.unanswered().ok_or(Error::SessionUnknown)
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Command<'a> {
     patience: Duration,
     /// The longest answer taken.
     limit: usize,
+    /// It changes nothing, and may be played to the credd again by whoever heard it.
+    harmless: bool,
 }
 
 impl<'a> Command<'a> {
@@ -51,7 +53,14 @@ impl<'a> Command<'a> {
             build,
             patience: Duration::ZERO,
             limit: MAX_REPLY,
+            harmless: false,
         }
+    }
+
+    /// A question: on a session of before it is sent without waiting for the credd's word on the session.
+    pub(super) fn question(mut self) -> Self {
+        self.harmless = true;
+        self
     }
 
     pub(super) fn patience(mut self, patience: Duration) -> Self {
@@ -137,6 +146,7 @@ impl Credd {
             command: number,
             wish: Wish::CREDENTIAL,
             identity: Some(&self.identity),
+            at_once: command.harmless,
         };
         let resumed = session.is_some();
         let begun = Instant::now();
@@ -144,7 +154,10 @@ impl Credd {
             mut framed,
             established,
         } = plan.open(session).await?;
-        self.remember(&established, resumed, begun);
+        let unanswered = resumed && command.harmless;
+        if !unanswered {
+            self.remember(&established, resumed, begun);
+        }
         // from here on the wire is sealed and the credd takes us for whom it must
         let proof = established
             .authenticated_as(&self.identity.user)
@@ -163,6 +176,9 @@ impl Credd {
             stage: command.stage,
             ..error
         })?;
+        if unanswered {
+            self.remember(&established, resumed, begun);
+        }
         Ok(Heard {
             message,
             proof,

@@ -52,7 +52,7 @@ impl Credd {
     /// Cancel safe: nothing is changed.
     pub async fn list(&self, user: &str) -> Result<Vec<Entry>, Error> {
         let build = |proof: &Authenticated, target: &Target| store_cred::list(proof, target);
-        let command = Command::new(user, &"everything", Stage::Commanding, &build);
+        let command = Command::new(user, &"everything", Stage::Commanding, &build).question();
         let deadline = Deadline::after(self.options.total);
         let Answered { reply, target } = self.exchange(&command, deadline).await?;
         match reply.code {

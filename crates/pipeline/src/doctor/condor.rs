@@ -16,7 +16,7 @@ pub(super) async fn examine(case: &Case<'_>) -> Vec<Check> {
     if !service.store || !case.selection.shows_credds() {
         return Vec::new();
     }
-    let (mut checks, found) = tokio::join!(collectors(case), case.world.credds.of(service));
+    let (mut checks, found) = tokio::join!(collectors(case), case.world.credds_of(service));
     let found = match found {
         Ok(found) => found,
         Err(failure) => {
@@ -59,7 +59,15 @@ async fn collectors(case: &Case<'_>) -> Vec<Check> {
     let each = service.collectors.iter().map(async |collector| {
         let asked = std::slice::from_ref(collector);
         let constraint = service.schedd_constraint.as_deref();
-        match credd_client::schedds(asked, constraint, &options).await {
+        let answer = match credd_client::schedds(asked, constraint, &options).await {
+            // one that wants to know who asks; a robot that cannot say so is said at its own hop
+            Err(e) if e.wants_identity() => match case.world.reader(service).await {
+                Ok(known) => credd_client::schedds(asked, constraint, &known).await,
+                Err(_) => Err(e),
+            },
+            answer => answer,
+        };
+        match answer {
             Ok(schedds) => {
                 let names: Vec<&str> = schedds.iter().map(|s| s.name.as_str()).collect();
                 let found = format!("answers, with {} schedds: {}", names.len(), names.join(", "));

@@ -32,7 +32,7 @@ fn handles<'n>(
 
 impl Case<'_> {
     pub(super) async fn credds(&self, mut known: BTreeSet<String>) -> Vec<Step> {
-        let found = match self.world.credds.of(self.service).await {
+        let found = match self.world.credds_of(self.service).await {
             Ok(found) => found,
             Err(failure) => return vec![Step::failed(Taken::Credential, "all credds", &failure)],
         };

@@ -159,7 +159,7 @@ fn trusted(world: &World, index: usize, service: &Service, known: &Known, now: T
 
 /// The credds of the service that were asked for. If they cannot be found, those known from before have failed.
 async fn discover(world: &World, index: usize, service: &Service, known: &Known) -> Vec<Found> {
-    match world.credds.of(service).await {
+    match world.credds_of(service).await {
         Ok(found) => found
             .into_iter()
             .filter(|f| world.request.selection.wants_credd(credds::name(f)))

@@ -15,7 +15,13 @@ use kerberos::Gss;
 use state::State;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::{CannotRun, Request, credds::Credds, login::at_least_a_second, nodes, tickets::Tickets};
+use super::{
+    CannotRun, Request,
+    credds::{Credds, Found},
+    login::at_least_a_second,
+    nodes,
+    tickets::Tickets,
+};
 use crate::{
     access::{self, Robot},
     failure::{Failure, Stage},
@@ -211,6 +217,16 @@ impl World {
             .flatten()
             .map(vault_client::Client::requests)
             .sum()
+    }
+
+    /// The credds of the service, as far as collectors tell.
+    pub(crate) async fn credds_of(&self, service: &Service) -> Result<Vec<Found>, Failure> {
+        self.credds.of(service, Box::pin(self.reader(service))).await
+    }
+
+    /// How the service's robot asks collectors that want to know who asks.
+    pub(crate) async fn reader(&self, service: &Service) -> Result<credd_client::Options, Failure> {
+        self.robot(service).await.map(|robot| robot.reads())
     }
 
     /// The client for one credd as one robot: two services of one robot share its session, two robots never do.

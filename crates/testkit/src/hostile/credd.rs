@@ -212,7 +212,7 @@ impl Conversation<'_> {
     fn run(mut self) -> io::Result<()> {
         let request = self.session.request()?;
         let user = match request.text("Sid") {
-            Some(sid) => self.resumed(sid)?,
+            Some(sid) => self.resumed(sid, request.boolean("ResumeResponse") == Some(true))?,
             None => self.established()?,
         };
         let command = self.session.receive()?;
@@ -220,7 +220,7 @@ impl Conversation<'_> {
         self.session.send(answer.bytes())
     }
 
-    fn resumed(&mut self, sid: &str) -> io::Result<String> {
+    fn resumed(&mut self, sid: &str, answered: bool) -> io::Result<String> {
         let known = locked(self.state)
             .keys
             .get(sid)
@@ -236,7 +236,9 @@ impl Conversation<'_> {
         );
         ad.set("RemoteVersion", self.nature.text().as_str());
         ad.set("Nonce", "bm9uY2U=");
-        self.session.ad(&ad)?;
+        if answered {
+            self.session.ad(&ad)?;
+        }
         let (key, user) = known.ok_or(io::ErrorKind::NotFound)?;
         self.session.channel.seal(&key, IV);
         Ok(user)

@@ -274,7 +274,10 @@ impl Wires {
             }
             (State::Request, Side::Client) => {
                 let ad = ad_behind_int(payload).unwrap_or_default();
-                State::Policy(ad.text("UseSession").and(ad.text("Sid")).map(str::to_owned))
+                match ad.text("UseSession").and(ad.text("Sid")) {
+                    Some(sid) if ad.boolean("ResumeResponse") == Some(false) => self.resume(sid),
+                    sid => State::Policy(sid.map(str::to_owned)),
+                }
             }
             (State::Policy(None), Side::Server) => {
                 let ad = ad_of(payload).unwrap_or_default();
@@ -283,14 +286,7 @@ impl Wires {
                     _ => self.seal(),
                 }
             }
-            (State::Policy(Some(sid)), Side::Server) => {
-                let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some((client, server)) = known.get(&sid) {
-                    self.client.channel.seal(client, IV);
-                    self.server.channel.seal(server, [0xa5; 16]);
-                }
-                State::Sealed(None)
-            }
+            (State::Policy(Some(sid)), Side::Server) => self.resume(&sid),
             // 64 is KERBEROS: its three messages of the server, unless it says no
             (State::Choice, Side::Server) if first == Some(64) => State::Method(3),
             (State::Method(0), Side::Server) => self.seal(),
@@ -308,6 +304,16 @@ impl Wires {
             }
             (state, _) => state,
         };
+    }
+
+    /// Seals both wires with the keys of a session seen before.
+    fn resume(&mut self, sid: &str) -> State {
+        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((client, server)) = known.get(sid) {
+            self.client.channel.seal(client, IV);
+            self.server.channel.seal(server, [0xa5; 16]);
+        }
+        State::Sealed(None)
     }
 
     /// Seals both wires, if both sides have shown a key.

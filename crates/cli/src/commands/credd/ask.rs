@@ -304,7 +304,7 @@ async fn at_credds(robot: Arc<Robot>, gss: &Gss, pool: &Pool, only: &[String]) -
         Ok(prover) => prover,
         Err(failure) => return vec![nowhere("-".to_owned(), Failure::gathering(failure))],
     };
-    let mut found = match credds(&robot, pool).await {
+    let mut found = match credds(&robot, &pool.with(prover.reads())).await {
         Ok(found) => found,
         Err(failure) => return vec![nowhere(robot.collectors.join(" "), failure)],
     };

@@ -152,7 +152,7 @@ impl Store {
         };
         let collectors = setting(condor, "COLLECTOR_HOST")?.unwrap_or_default();
         let collectors: Vec<String> = list(&collectors).map(str::to_owned).collect();
-        let pool = Pool::new(&collectors, Keep::default(), Options::default());
+        let pool = Pool::new(&collectors, Keep::default(), robot.reads());
         Ok(Self {
             credd: robot.at(pool.locate(&name).await?),
             user: account,
