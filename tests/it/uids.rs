@@ -5,7 +5,7 @@ use testkit::{bed::ferry::Ferry, site::SERVICES};
 
 use crate::{bed::bed, mtk::Operator};
 
-fn uids() -> Value {
+pub fn uids() -> Value {
     SERVICES
         .iter()
         .map(|s| (s.account.to_owned(), json!(s.uid)))
@@ -14,7 +14,7 @@ fn uids() -> Value {
 }
 
 /// The bed's configuration without UIDs, and FERRY in it.
-fn operator(ferry: &str) -> Operator {
+pub fn operator(ferry: &str) -> Operator {
     let text = std::fs::read_to_string(bed().dir.join("managedTokens.yml")).unwrap();
     assert!(text.contains("desiredUIDOverride"), "{text}");
     let without: Vec<&str> = text
@@ -24,7 +24,7 @@ fn operator(ferry: &str) -> Operator {
     Operator::with(&format!("{}\n{ferry}\n", without.join("\n")))
 }
 
-fn by_certificate(ferry: &Ferry) -> String {
+pub fn by_certificate(ferry: &Ferry) -> String {
     let (cert, key) = &ferry.host_certificate;
     format!(
         "ferry:\n  host: https://127.0.0.1\n  port: {}\n  hostCert: {}\n  hostKey: {}\n\

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 )]
 pub(crate) struct Cli {
     /// The configuration; without it managedTokens.yml or .json is looked for where the Go service looks.
-    #[arg(long, short = 'c', global = true, value_name = "FILE")]
+    #[arg(long, short = 'c', global = true, value_name = "FILE", alias = "configfile")]
     pub(crate) config: Option<PathBuf>,
 
     /// Where what happened is remembered (0700); overrides the configuration.
@@ -90,6 +90,10 @@ pub(crate) enum Command {
     Status(crate::commands::status::Args),
     /// The services, nodes or credds of the configuration.
     List(crate::commands::list::Args),
+    /// Everything that is known of an edge: its last tries, what was said, when it is due and why.
+    Explain(crate::commands::explain::Args),
+    /// Say that a node, a credd or a service is known to be down, until when, and why.
+    Silence(crate::commands::silence::Args),
     /// Let a person agree, in a browser, to a robot reading bearer tokens.
     Onboard(crate::commands::onboard::Args),
     /// Take back what a robot was given: nothing can be minted for it from then on.
@@ -106,6 +110,12 @@ pub(crate) enum Command {
     Config(crate::commands::config::ConfigCommand),
     /// Print what a shell needs to complete mtk's command lines.
     Completions(crate::commands::completions::Args),
+    /// The Go service's token-push.
+    #[command(hide = true)]
+    TokenPush(crate::commands::old_names::TokenPush),
+    /// The Go service's refresh-uids-from-ferry.
+    #[command(hide = true, name = "refresh-uids-from-ferry")]
+    RefreshUids(crate::commands::old_names::RefreshUids),
     /// Write the manual's pages into a directory.
     #[command(hide = true)]
     Man(crate::commands::man::Args),
@@ -139,6 +149,10 @@ pub(crate) struct RunArgs {
     /// Wait for another mtk to end its work instead of ending with status 3; for so long at the most (30s, 5m, 1h).
     #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = duration)]
     pub(crate) wait: Option<Option<jiff::SignedDuration>>,
+
+    /// Send no lines to Loki.
+    #[arg(long)]
+    pub(crate) no_loki: bool,
 
     /// Say nothing if all is fresh, nor what is doubtful in the configuration: for cron, which mails whatever is printed.
     #[arg(long, short)]

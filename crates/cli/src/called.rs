@@ -9,6 +9,8 @@ const NAMES: &[(&str, &[&str])] = &[
     ("condor_credential_storer", &["storer", "--"]),
     ("htdecodetoken", &["token", "show"]),
     ("htdestroytoken", &["token", "destroy", "--all"]),
+    ("token-push", &["token-push"]),
+    ("refresh-uids-from-ferry", &["refresh-uids-from-ferry"]),
 ];
 
 /// The command line, as if it had been typed for `mtk`.
@@ -23,9 +25,25 @@ pub(crate) fn arguments(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     };
     let mut all: Vec<OsString> = vec!["mtk".into()];
     all.extend(words.iter().map(OsString::from));
-    let htgettoken = *name == "htgettoken";
-    all.extend(args.map(|word| if htgettoken { as_htgettokens(word) } else { word }));
+    match *name {
+        "htgettoken" => all.extend(args.map(as_htgettokens)),
+        "token-push" | "refresh-uids-from-ferry" => all.extend(args.filter_map(as_pflags)),
+        _ => all.extend(args),
+    }
     all
+}
+
+/// A word of the Go service's, whose switches may be told true or false: `--test=false` is as if nothing stood there.
+fn as_pflags(word: OsString) -> Option<OsString> {
+    let Some((flag, value)) = word.to_str().and_then(|text| text.split_once('=')) else {
+        return Some(word);
+    };
+    match value {
+        _ if !flag.starts_with('-') => Some(word),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(flag.into()),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => None,
+        _ => Some(word),
+    }
 }
 
 /// A word of htgettoken's, whose `-c` is `--configdir`; ours is `--config`.

@@ -3,6 +3,9 @@
 /// A filter for the log in the syntax of `tracing-subscriber`, such as `cedar=trace`.
 pub(crate) const LOG: &str = "MTK_LOG";
 
+/// Who called sudo: whoever silences something is named.
+pub(crate) const SUDO_USER: &str = "SUDO_USER";
+
 /// Set to anything: no colours.
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 

@@ -69,6 +69,10 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Run(args) => commands::run::run(cli, args, pipeline::What::Run).await,
         Command::Status(args) => commands::status::status(cli, args).await,
         Command::List(args) => commands::list::list(cli, args).await,
+        Command::Explain(args) => commands::explain::explain(cli, args).await,
+        Command::Silence(args) => commands::silence::silence(cli, args).await,
+        Command::TokenPush(args) => commands::old_names::token_push(cli, args).await,
+        Command::RefreshUids(args) => commands::old_names::refresh_uids(cli, args).await,
         Command::Onboard(args) => commands::onboard::onboard(cli, args).await,
         Command::Revoke(args) => commands::revoke::revoke(cli, args).await,
         Command::Storer(args) => {

@@ -5,7 +5,11 @@ use anyhow::anyhow;
 use crate::{
     Problem,
     args::{Cli, Command},
-    commands::{state::StateCommand, uids::UidsCommand},
+    commands::{
+        silence::{self, SilenceCommand},
+        state::StateCommand,
+        uids::UidsCommand,
+    },
 };
 
 /// Refuses what writes the state when root asks for it, unless told that root is meant.
@@ -22,6 +26,9 @@ pub(crate) fn refuse(cli: &Cli) -> Result<(), Problem> {
 }
 
 pub(crate) fn writes_the_state(command: &Command) -> bool {
+    if let Command::Silence(silence::Args { command, .. }) = command {
+        return !matches!(command, Some(SilenceCommand::List { .. }));
+    }
     matches!(
         command,
         Command::Refresh(_)

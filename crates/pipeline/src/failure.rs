@@ -2,10 +2,10 @@
 
 use std::error::Error as StdError;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The hop of a token's way at which something went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Stage {
@@ -48,6 +48,11 @@ impl Stage {
         let value = serde_json::to_value(self).ok();
         let word = value.as_ref().and_then(serde_json::Value::as_str);
         word.unwrap_or_default().to_owned()
+    }
+
+    /// From that word.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        serde_json::from_value(word.into()).ok()
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod access;
 mod doctor;
+mod explain;
 mod failure;
 mod go;
 mod ledger;
@@ -26,6 +27,7 @@ mod words;
 
 pub use access::{Robot as CondorRobot, principal as condor_principal};
 pub use doctor::{Check, Diagnosis, Health, Hop, doctor};
+pub use explain::{Explained, Next, Try, explain};
 pub use failure::{Failure, Stage};
 pub use go::{TakenOver, take_over};
 pub use ledger::{NoProgress, Progress};
@@ -37,6 +39,6 @@ pub use run::{CannotRun, Request, What, run, service_key};
 pub use selection::{NoService, Selection, Unmatched, known_credds, one_service};
 pub use status::{Life, ServiceStatus, Silenced, Status, StatusEdge, WeakHostKeys, status};
 pub use stop::{GRACE, Stop, Stopper, pair as stop_pair};
-pub use uids::{UidAnswer, UidOutcome, refresh_uids};
+pub use uids::{UidAnswer, UidOutcome, refresh_uids, user_name};
 pub use vault_client::Standing as VaultStanding;
 pub use words::span;

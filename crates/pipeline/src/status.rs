@@ -31,7 +31,7 @@ pub enum Life {
 }
 
 impl Life {
-    fn of(expires: Option<Timestamp>, now: Timestamp) -> Self {
+    pub(crate) fn of(expires: Option<Timestamp>, now: Timestamp) -> Self {
         expires.map_or(Self::Endless, |expires| Self::Until {
             expires,
             seconds_left: expires.duration_since(now).as_secs(),

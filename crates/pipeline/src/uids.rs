@@ -67,7 +67,7 @@ impl UidAnswer {
 }
 
 /// Asks for the UIDs of the selected services' accounts, each source in its order until one answers, and remembers the
-/// answers. An answer that differs from what is known is an alarm and changes nothing.
+/// answers unless it is a `dry_run`. An answer that differs from what is known is an alarm and changes nothing.
 ///
 /// # Errors
 /// A [`Failure`] if nobody can be asked or nothing remembered.
@@ -75,6 +75,7 @@ pub async fn refresh_uids(
     site: &Site,
     state: &State,
     selection: &Selection,
+    dry_run: bool,
     stop: Stop,
 ) -> Result<Vec<UidAnswer>, Failure> {
     let accounts = accounts(site, selection);
@@ -113,11 +114,19 @@ pub async fn refresh_uids(
             (Some((uid, _)), Some(fixed)) if uid != fixed => UidOutcome::Drift { known: fixed },
             (Some(_), Some(_)) => UidOutcome::Same,
             (Some((uid, source)), None) => {
-                let learnt = state
-                    .learn_uid(account, uid, source.word(), Timestamp::now())
-                    .await;
                 let failed = |e| Failure::new(Stage::State, "the state directory", &e, false);
-                match learnt.map_err(failed)? {
+                let learnt = if dry_run {
+                    let known = state.uids().await.map_err(failed)?;
+                    match known.get(account).map(|known| known.uid) {
+                        None => Learnt::New,
+                        Some(known) if known == uid => Learnt::Same,
+                        Some(known) => Learnt::Drift { known },
+                    }
+                } else {
+                    let learnt = state.learn_uid(account, uid, source.word(), Timestamp::now());
+                    learnt.await.map_err(failed)?
+                };
+                match learnt {
                     Learnt::New => UidOutcome::New,
                     Learnt::Same => UidOutcome::Same,
                     Learnt::Drift { known } => UidOutcome::Drift { known },
@@ -333,6 +342,13 @@ async fn ask_ferry(
             ))
         }
     }
+}
+
+/// The name of a user of this host.
+#[must_use]
+pub fn user_name(uid: u32) -> Option<String> {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
+    user.ok().flatten().map(|user| user.name)
 }
 
 #[cfg(test)]

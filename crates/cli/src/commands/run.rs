@@ -27,6 +27,13 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
     } else {
         site::load(cli)?
     };
+    let site = if args.no_loki {
+        let mut site = Arc::unwrap_or_clone(site);
+        site.loki = None;
+        Arc::new(site)
+    } else {
+        site
+    };
     logging::attach(&site.log_files);
     let selection = site::selected(&site, Selection::from(&args.selection))?;
     let dir = site::state_dir(cli, &site);

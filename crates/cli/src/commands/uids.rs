@@ -5,7 +5,7 @@ use pipeline::{Selection, UidAnswer, UidOutcome};
 use serde_json::json;
 use state::State;
 
-use super::run::{lock, open};
+use super::run::{lock, open, open_to_read};
 use crate::{
     Problem,
     args::{Cli, Output, SelectionArgs},
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) enum UidsCommand {
     /// Ask for the UIDs of all accounts (FERRY, the Go service's database, NSS: mtk.uids.order) and remember the answers;
     /// exit 1 if somebody did not answer, or not as before.
-    Refresh(Args),
+    Refresh(RefreshArgs),
     /// Which UID each account has, and who said so; exit 1 if one has none or is said to have another.
     Show(Args),
     /// Make the UID an account is said to have now the one in use.
@@ -38,6 +38,16 @@ pub(crate) struct Args {
     output: Output,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct RefreshArgs {
+    #[command(flatten)]
+    args: Args,
+
+    /// Ask, and remember nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 pub(crate) async fn uids(cli: &Cli, command: &UidsCommand) -> Result<Exit, Problem> {
     match command {
         UidsCommand::Refresh(args) => refresh(cli, args).await,
@@ -46,14 +56,17 @@ pub(crate) async fn uids(cli: &Cli, command: &UidsCommand) -> Result<Exit, Probl
     }
 }
 
-async fn refresh(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
+async fn refresh(cli: &Cli, RefreshArgs { args, dry_run }: &RefreshArgs) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
     let selection = site::selected(&site, Selection::from(&args.selection))?;
     let dir = site::state_dir(cli, &site);
-    let _lock = lock(&dir)?;
-    let state = open(&dir).await?;
+    let (_lock, state) = if *dry_run {
+        (None, open_to_read(&dir).await?)
+    } else {
+        (Some(lock(&dir)?), open(&dir).await?)
+    };
     let (_stopper, stop) = pipeline::stop_pair();
-    let answers = pipeline::refresh_uids(&site, &state, &selection, stop).await;
+    let answers = pipeline::refresh_uids(&site, &state, &selection, *dry_run, stop).await;
     state.close().await;
     let answers = answers.map_err(|f| Problem::usage(anyhow!("{}: {}", f.peer, f.text)))?;
     match args.output {

@@ -45,7 +45,7 @@ fn row(edge: &StatusEdge, limits: &Limits) -> Vec<Cell> {
     let silenced = edge
         .silenced
         .as_ref()
-        .map_or_else(String::new, |s| format!("silenced until {}", s.until));
+        .map_or_else(String::new, |s| format!("silenced until {:.0}", s.until));
     vec![
         Cell::plain(edge.kind),
         Cell::plain(edge.place.as_str()),
@@ -142,7 +142,7 @@ fn remarks(status: &Status, paint: Paint) -> String {
     paragraph(weak.collect());
     let silences = status.silences.iter().map(|s| {
         format!(
-            "silenced: {} {} until {} by {}: {}",
+            "silenced: {} {} until {:.0} by {}: {}",
             s.kind, s.name, s.until, s.who, s.why
         )
     });

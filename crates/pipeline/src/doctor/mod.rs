@@ -7,6 +7,8 @@ mod nodes;
 mod remedy;
 mod vault;
 
+pub(crate) use remedy::advice;
+
 use config::{Service, Site};
 use jiff::Timestamp;
 use kerberos::{Keytab, Ticket};

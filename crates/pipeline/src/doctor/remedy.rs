@@ -6,15 +6,7 @@ use crate::failure::{Failure, Stage};
 
 /// One sentence for whoever reads the diagnosis. Kinds are names of error variants, which are stable.
 pub(super) fn remedy(failure: &Failure, service: &Service) -> String {
-    let known = match failure.stage {
-        Stage::Keytab => keytab(failure, service),
-        Stage::Ticket => ticket(failure, service),
-        Stage::Login | Stage::Proof | Stage::Child => vault(failure, service),
-        Stage::Discover | Stage::Credd | Stage::Store => None,
-        Stage::Push => node(failure, service),
-        _ => None,
-    };
-    known.unwrap_or_else(|| {
+    known(failure, service).unwrap_or_else(|| {
         if failure.retryable {
             format!(
                 "wait and try again; if it stays, ask the administrators of {}",
@@ -27,6 +19,23 @@ pub(super) fn remedy(failure: &Failure, service: &Service) -> String {
             )
         }
     })
+}
+
+/// The same for a failure of which only this is remembered, if there is something to be said of such.
+pub(crate) fn advice(stage: Stage, kind: &str, service: &Service) -> Option<String> {
+    let peer = service.vault_server.as_str();
+    known(&Failure::text(stage, kind, peer, ""), service)
+}
+
+fn known(failure: &Failure, service: &Service) -> Option<String> {
+    match failure.stage {
+        Stage::Keytab => keytab(failure, service),
+        Stage::Ticket => ticket(failure, service),
+        Stage::Login | Stage::Proof | Stage::Child => vault(failure, service),
+        Stage::Discover | Stage::Credd | Stage::Store => None,
+        Stage::Push => node(failure, service),
+        _ => None,
+    }
 }
 
 fn keytab(failure: &Failure, service: &Service) -> Option<String> {

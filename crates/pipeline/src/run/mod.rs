@@ -8,6 +8,7 @@ mod login;
 mod nodes;
 mod outputs;
 mod planned;
+mod planner;
 mod push;
 mod refresh;
 mod remember;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     credds::name as credd_name,
     login::{PROOF_SECONDS, log_in, secret_path, tell_revoked},
     outputs::{BEARER_PLACE, HERE, forget_bearers, held, local_files, owner_uid},
+    planner::Planner,
     push::{COMMAND_PLACE, difference},
     world::{World, quota},
 };

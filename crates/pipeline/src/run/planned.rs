@@ -200,7 +200,7 @@ fn asked_for(world: &World, service: &Service, edge: &EdgeId) -> bool {
 }
 
 /// What the service's outputs would hold, and why those do not that come from elsewhere.
-async fn outputs_of<'s>(
+pub(super) async fn outputs_of<'s>(
     world: &World,
     service: &'s Service,
     known: &Known,
@@ -229,7 +229,7 @@ async fn outputs_of<'s>(
     (in_hand, failed)
 }
 
-fn held(world: &World, known: &Known) -> BTreeMap<ServiceKey, Held> {
+pub(super) fn held(world: &World, known: &Known) -> BTreeMap<ServiceKey, Held> {
     let held = known.node_token.as_ref().map(|kept| {
         let (issued, until) = kept.life();
         let held = Held {
