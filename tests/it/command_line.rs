@@ -78,12 +78,13 @@ fn a_misspelt_key_in_a_role_stops_that_service_only() {
     let report = operator.run(&[]);
     assert_eq!(report.ran.code, Some(1));
     for edge in report.edges() {
-        let expected = if edge.experiment == "nova" {
-            "failed"
+        // another test may have left a file that all services of an account share
+        let expected: &[_] = if edge.experiment == "nova" {
+            &["failed"]
         } else {
-            "done"
+            &["done", "fresh"]
         };
-        assert_eq!(edge.outcome, expected, "{edge:#?}");
+        assert!(expected.contains(&edge.outcome.as_str()), "{edge:#?}");
     }
     let nova: Vec<_> = report
         .edges()
