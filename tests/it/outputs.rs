@@ -2,6 +2,7 @@
 //! nodes, to this host, to a command. Each output fails alone, and a run with nothing due asks Vault for nothing.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
@@ -13,7 +14,7 @@ use testkit::site::{NODES, SERVICES};
 
 use crate::{
     bed::bed,
-    mtk::{Edge, Operator},
+    mtk::{Edge, Operator, Report},
 };
 
 const SERVICE: [&str; 2] = ["--service", "nova_production"];
@@ -284,4 +285,53 @@ fn files_made_elsewhere_need_neither_vault_nor_a_token() {
             .any(|e| e.kind == "here" && e.outcome == "trusted")
     );
     assert!(SERVICES.iter().any(|s| s.uid == UID));
+}
+
+/// The targets of a service that ended in one of these ways.
+fn ended(report: &Report, outcomes: &[&str]) -> BTreeSet<String> {
+    let edges = report.json["services"][0]["edges"].as_array().unwrap().iter();
+    edges
+        .filter(|edge| outcomes.contains(&edge["outcome"].as_str().unwrap()))
+        .map(|edge| edge["target"].to_string())
+        .collect()
+}
+
+#[test]
+fn a_plan_from_memory_says_of_outputs_what_a_push_does() {
+    let (_folder, dir) = folder();
+    idtoken(&format!("{dir}/pool"), now() + 30 * 86_400);
+    let operator = with(&format!(
+        "    bearer: {{content: bearer, minimumLifetime: 10m, path: '/tmp/planned_{{{{.DesiredUID}}}}'}}
+    here: {{content: bearer, minimumLifetime: 10m, to: here, path: '{dir}/here'}}
+    idtoken: {{content: file, source: {dir}/pool, to: here, path: '{dir}/copy'}}
+    gone: {{content: file, source: {dir}/none, to: here, path: '{dir}/gone'}}
+    store: {{content: vaultToken, to: command, command: [/bin/sh, -c, 'cat >/dev/null']}}
+"
+    ));
+    let push = |more: &[&str]| {
+        let args = ["push", "--output", "json"].iter().chain(&SERVICE).chain(more);
+        operator.report(&args.copied().collect::<Vec<_>>())
+    };
+    let from_memory = ["--dry-run", "--no-verify"];
+    // without a token: what needs none is planned and done, all else fails in the plan as in the push
+    let (planned, pushed) = (push(&from_memory), push(&[]));
+    assert_eq!(ended(&planned, &["failed"]), ended(&pushed, &["failed"]));
+    assert_eq!(ended(&planned, &["due"]), ended(&pushed, &["done"]));
+    assert_eq!(ended(&planned, &["due"]).len(), 1, "{:#?}", planned.json);
+    // with one
+    let first = operator.run(&SERVICE);
+    assert_eq!(first.failed().len(), 1, "{:#?}", first.failed());
+    let (planned, pushed) = (push(&from_memory), push(&[]));
+    assert_eq!(ended(&planned, &["failed"]), ended(&pushed, &["failed"]));
+    assert_eq!(
+        ended(&planned, &["trusted"]),
+        ended(&pushed, &["fresh", "trusted"])
+    );
+    // and where a token that was read lies already, it is brought without another
+    std::fs::remove_dir_all(operator.state().join("node-tokens")).unwrap();
+    std::fs::remove_file(format!("{dir}/here")).unwrap();
+    let (planned, pushed) = (push(&from_memory), push(&[]));
+    assert_eq!(ended(&planned, &["failed"]), ended(&pushed, &["failed"]));
+    assert!(claims(Path::new(&format!("{dir}/here")))["sub"] == "novapro");
+    remove_from_nodes(&format!("planned_{UID}"));
 }
