@@ -114,6 +114,10 @@ mod tests {
         let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         let proxy = format!("{}{key}{}", certificate(2031), certificate(2030));
         assert_eq!(Foreign::of(proxy.as_bytes()), Foreign::X509(at(1_893_456_000)));
+        // one in DER is heeded, whatever stands behind it
+        let (_, bare) = x509_parser::pem::parse_x509_pem(proxy.as_bytes()).unwrap();
+        let mixed = [&bare.contents[..], b"\n", certificate(2032).as_bytes()].concat();
+        assert_eq!(Foreign::of(&mixed), Foreign::X509(at(1_924_992_000)));
     }
 
     #[test]
