@@ -34,17 +34,16 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut steps = Steps::default();
     let bed = measured::begin(&mut steps, &[Release::Example("mtk-distribute", "push_rate")])?;
-    let mut figures = Vec::new();
-    for nodes in &arguments.nodes {
-        for services in &arguments.services {
-            let step = format!("measuring {services} services, {nodes} nodes");
-            figures.push(steps.step(&step, || measure(&bed, *services, *nodes))?);
-        }
-    }
     say::data(
         "services  nodes   files  rsync files/s  mtk files/s   times  mtk unchanged/s  mtk's CPU  of all CPU used",
     );
-    figures.iter().for_each(Figures::print);
+    for nodes in &arguments.nodes {
+        for services in &arguments.services {
+            let step = format!("measuring {services} services, {nodes} nodes");
+            // said at once: the next may take minutes
+            steps.step(&step, || measure(&bed, *services, *nodes))?.print();
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
