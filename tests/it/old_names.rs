@@ -1,8 +1,9 @@
 //! mtk under the names of the Go service's programs, as cron calls them.
 
 use std::{
+    io::{BufRead, BufReader},
     os::unix::fs::symlink,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use testkit::{
@@ -10,10 +11,18 @@ use testkit::{
     site::{NODES, SERVICES},
 };
 
-use crate::{bed::bed, mtk::Operator, uids};
+use crate::{
+    bed::{Ends, bed},
+    mtk::Operator,
+    uids,
+};
 
 /// The links as a package installs them, to the binary under test.
 fn called(operator: &Operator, name: &str, args: &[&str]) -> Output {
+    command(operator, name, args).output().unwrap()
+}
+
+fn command(operator: &Operator, name: &str, args: &[&str]) -> Command {
     let link = operator.path().join(name);
     if !link.exists() {
         let packaged = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,13 +31,13 @@ fn called(operator: &Operator, name: &str, args: &[&str]) -> Output {
         assert_eq!(std::fs::read_link(packaged).unwrap(), std::path::Path::new("mtk"));
         symlink(crate::mtk::binary(), &link).unwrap();
     }
-    Command::new(link)
+    let mut command = Command::new(link);
+    command
         .args(args)
         .arg("--configfile")
         .arg(&operator.config)
-        .env("MTK_STATE_DIR", operator.state())
-        .output()
-        .unwrap()
+        .env("MTK_STATE_DIR", operator.state());
+    command
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -92,6 +101,25 @@ fn token_push_does_what_it_did() {
     let version = called(&operator, "token-push", &["--version"]);
     assert!(version.status.success() && text(&version.stdout).contains(env!("CARGO_PKG_VERSION")));
     assert_eq!(called(&operator, "token-push", &["-r"]).status.code(), Some(2));
+}
+
+#[test]
+fn token_push_onboards() {
+    let operator = Operator::new();
+    let mut command = command(&operator, "token-push", &["-rps", "nova_production"]);
+    let mut child = Ends(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let address = line.split_whitespace().find(|word| word.starts_with("https://"));
+        address.map(str::to_owned)
+    });
+    bed().consent(&address.unwrap(), "novapro");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(child.0.wait().unwrap().code(), Some(0), "{rest:#?}");
+    // both credds and nodes have it
+    let report = operator.run(&["--service", "nova_production"]);
+    report.all(&["fresh"]);
+    assert!(rest.iter().any(|line| line.contains("push")), "{rest:#?}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn nothing_printed_at_trace_level_is_a_secret() {
         &["-vvv", "run"],
         &["-vvv", "run", "--output", "json"],
         &["-vvv", "status"],
+        &["-vvv", "explain", "dune_production", "--output", "json"],
     ] {
         let output = operator.command(args).env("MTK_LOG", "trace").output().unwrap();
         printed.extend(output.stdout);

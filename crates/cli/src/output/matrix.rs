@@ -1,6 +1,6 @@
 //! Services by places, as wide as the terminal lets it be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline::{Life, ServiceStatus, Status, StatusEdge, span};
 
@@ -79,6 +79,13 @@ pub(crate) fn matrix(status: &Status, limits: &Limits, width: usize, paint: Pain
     let mut services: Vec<&ServiceStatus> = status.services.iter().collect();
     services.sort_by_key(|s| first_end(s));
     let (places, names) = (places(&services), short_names(&services));
+    let mut at: BTreeMap<Place<'_>, BTreeMap<usize, Vec<&StatusEdge>>> = BTreeMap::new();
+    for (n, service) in services.iter().enumerate() {
+        for edge in &service.edges {
+            let here = at.entry((edge.kind, &edge.place)).or_default();
+            here.entry(n).or_default().push(edge);
+        }
+    }
     let name = |place: &Place<'_>| names.get(place.1).cloned().unwrap_or_default();
     let label = |s: &ServiceStatus| format!("{}_{}", s.experiment, s.role);
     let first = services
@@ -97,22 +104,21 @@ pub(crate) fn matrix(status: &Status, limits: &Limits, width: usize, paint: Pain
         });
         let (now, later) = rest.split_at(fits.count().max(1));
         rest = later;
-        let mut rows = vec![vec![Cell::plain("")]];
-        if let Some(head) = rows.first_mut() {
-            head.extend(now.iter().map(|place| Cell::new(name(place), Shade::Head)));
-        }
-        for service in &services {
-            let cells: Vec<Cell> = now
-                .iter()
-                .map(|(kind, place)| {
-                    let here = |e: &&StatusEdge| e.kind == *kind && e.place == *place;
-                    let edges: Vec<&StatusEdge> = service.edges.iter().filter(here).collect();
-                    cell(&edges, limits)
-                })
-                .collect();
-            if cells.iter().any(|c| !c.text.is_empty()) {
-                rows.push([vec![Cell::plain(label(service))], cells].concat());
-            }
+        let mut head = vec![Cell::plain("")];
+        head.extend(now.iter().map(|place| Cell::new(name(place), Shade::Head)));
+        let mut rows = vec![head];
+        let having: BTreeSet<usize> = now
+            .iter()
+            .filter_map(|p| at.get(p))
+            .flat_map(|s| s.keys().copied())
+            .collect();
+        for (n, service) in having.into_iter().filter_map(|n| Some((n, *services.get(n)?))) {
+            let mut row = vec![Cell::plain(label(service))];
+            row.extend(now.iter().map(|place| {
+                let edges = at.get(place).and_then(|all| all.get(&n));
+                cell(edges.map_or(&[], Vec::as_slice), limits)
+            }));
+            rows.push(row);
         }
         out.push_str(&paint.align(&rows, ""));
         if !rest.is_empty() {
@@ -151,7 +157,7 @@ fn places<'a>(services: &[&'a ServiceStatus]) -> Vec<Place<'a>> {
 
 /// Hosts without the domain, where that leaves them apart.
 fn short_names(services: &[&ServiceStatus]) -> BTreeMap<String, String> {
-    let all: std::collections::BTreeSet<&str> = services
+    let all: BTreeSet<&str> = services
         .iter()
         .flat_map(|s| s.edges.iter().map(|e| e.place.as_str()))
         .collect();
@@ -167,4 +173,138 @@ fn short_names(services: &[&ServiceStatus]) -> BTreeMap<String, String> {
             (name.to_owned(), if alone { short } else { name.to_owned() })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use pipeline::Selection;
+    use state::{EdgeId, Fared, Fault, Push, Silence, SilenceKind, Snapshot};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        bad: SignedDuration::from_hours(24),
+        warn: None,
+    };
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_795_000_000).unwrap()
+    }
+
+    /// Two experiments with nodes of their own; what is left on each node, in hours.
+    fn seen(left: &[(&str, &str, i64)], change: impl Fn(&mut Snapshot)) -> Status {
+        let role = |account: &str, nodes: &str| {
+            format!("\n    roles:\n      production: {{account: {account}, destinationNodes: [{nodes}]}}\n")
+        };
+        let text = format!(
+            "vaultServer: vault.test\nkerberosPrincipalPattern: '{{{{.Account}}}}/robot@TEST'\n\
+             condorCollectorHost: cm.test\nexperiments:\n  dune:{}  mu2e:{}",
+            role("dunepro", "d1.test, d2.test, shared.test"),
+            role("mu2epro", "m1.test, shared.test"),
+        );
+        let path = std::path::Path::new("managedTokens.yml");
+        let site = config::parse(path, &text, &config::Env::default()).unwrap().site;
+        let mut snapshot = Snapshot::default();
+        for (experiment, node, hours) in left {
+            let service = site
+                .services
+                .iter()
+                .find(|s| s.id.experiment == *experiment)
+                .unwrap();
+            let service = pipeline::service_key(service);
+            let (node, path) = ((*node).to_owned(), "/tmp/vt_u1".to_owned());
+            let push = Push {
+                service: service.clone(),
+                node: node.clone(),
+                path: path.clone(),
+                kind: String::new(),
+                accessor: String::new(),
+                digest: String::new(),
+                pushed_at: now(),
+                expires: Some(now() + SignedDuration::from_hours(*hours)),
+            };
+            snapshot.pushes.insert(EdgeId::Push { service, node, path }, push);
+        }
+        change(&mut snapshot);
+        pipeline::status(&site, &snapshot, &Selection::default(), now())
+    }
+
+    fn drawn(status: &Status, width: usize) -> String {
+        matrix(status, &LIMITS, width, Paint::new(crate::args::Color::Never))
+    }
+
+    const LEFT: [(&str, &str, i64); 5] = [
+        ("dune", "d1.test", 150),
+        ("dune", "d2.test", 150),
+        ("dune", "shared.test", 120),
+        ("mu2e", "m1.test", 150),
+        ("mu2e", "shared.test", 12),
+    ];
+
+    #[test]
+    fn what_breaks_first_is_at_the_top_and_on_the_left() {
+        let wide = "                 shared  m1     d1     d2\n\
+                    mu2e_production  12h 0m  6d 6h\n\
+                    dune_production  5d 0h          6d 6h  6d 6h\n";
+        assert_eq!(drawn(&seen(&LEFT, |_| {}), 120), wide);
+        // and below one another where there is no room, with those that have something there
+        let narrow = "                 shared  m1\nmu2e_production  12h 0m  6d 6h\ndune_production  5d 0h\n\n\
+                      \u{20}                d1     d2\ndune_production  6d 6h  6d 6h\n";
+        assert_eq!(drawn(&seen(&LEFT, |_| {}), 40), narrow);
+    }
+
+    #[test]
+    fn what_is_silenced_is_in_brackets_and_last() {
+        let status = seen(&LEFT, |snapshot| {
+            snapshot.silences.push(Silence {
+                kind: SilenceKind::Node,
+                name: "shared.test".into(),
+                why: "new disks".into(),
+                who: "me".into(),
+                since: now(),
+                until: now() + SignedDuration::from_hours(1),
+                ended: None,
+            });
+        });
+        let drawn = drawn(&status, 120);
+        assert!(drawn.contains("(12h 0m)"), "{drawn}");
+        let first = drawn.lines().nth(1).unwrap();
+        assert!(first.starts_with("dune_production"), "{drawn}");
+    }
+
+    #[tokio::test]
+    async fn a_failure_since_is_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, _) = state::State::open(&dir.path().join("mtk")).await.unwrap();
+        let edge = seen(&LEFT, |_| {});
+        let edge = edge.services[1]
+            .edges
+            .iter()
+            .find(|e| e.place == "m1.test")
+            .unwrap();
+        assert_eq!((edge.edge.as_deref(), edge.consecutive_failures), (None, 0));
+        let id = EdgeId::Push {
+            service: state::ServiceKey {
+                experiment: "mu2e".into(),
+                role: "production".into(),
+                account: "mu2epro".into(),
+                principal: "mu2epro/robot@TEST".into(),
+            },
+            node: "m1.test".into(),
+            path: "/tmp/vt_u1".into(),
+        };
+        let fault = Fault {
+            stage: "push".into(),
+            kind: "timed-out".into(),
+            text: "no answer".into(),
+            next_try: None,
+        };
+        let all = [(id, Fared::Failed(fault))];
+        state.record_outcomes(now(), &all).await.unwrap();
+        let edges = state.snapshot().await.unwrap().edges;
+        let status = seen(&LEFT, |snapshot| snapshot.edges.clone_from(&edges));
+        let drawn = drawn(&status, 120);
+        assert!(drawn.contains("6d 6h!"), "{drawn}");
+    }
 }
