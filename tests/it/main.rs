@@ -23,6 +23,7 @@ mod insisting;
 mod killed;
 mod metrics;
 mod mtk;
+mod notices;
 mod observers;
 mod old_names;
 mod onboarding;

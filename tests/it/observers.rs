@@ -20,19 +20,20 @@ use serde_json::Value;
 use crate::mtk::Operator;
 
 /// Takes POSTs and says yes.
-struct Recorder {
-    address: String,
+pub struct Recorder {
+    pub address: String,
     taken: mpsc::Receiver<Posted>,
 }
 
-struct Posted {
-    path: String,
-    content_type: String,
-    body: Vec<u8>,
+pub struct Posted {
+    pub path: String,
+    pub content_type: String,
+    pub authorization: Option<String>,
+    pub body: Vec<u8>,
 }
 
 impl Recorder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (give, taken) = mpsc::channel();
@@ -60,7 +61,12 @@ impl Recorder {
         Self { address, taken }
     }
 
-    fn next(&self) -> Posted {
+    /// Whether anybody said anything since.
+    pub fn is_silent(&self) -> bool {
+        self.taken.try_recv().is_err()
+    }
+
+    pub fn next(&self) -> Posted {
         self.taken.recv_timeout(Duration::from_secs(10)).unwrap()
     }
 }
@@ -69,14 +75,17 @@ fn whole(bytes: &[u8]) -> Option<Posted> {
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let header = |name: &str| {
-        head.lines()
-            .find_map(|l| l.to_lowercase().strip_prefix(name).map(|v| v.trim().to_owned()))
+        head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        })
     };
-    let length: usize = header("content-length:").unwrap().parse().unwrap();
+    let length: usize = header("content-length").unwrap().parse().unwrap();
     let body = bytes.get(end..end + length)?.to_vec();
     Some(Posted {
         path: head.split(' ').nth(1).unwrap().to_owned(),
-        content_type: header("content-type:").unwrap(),
+        content_type: header("content-type").unwrap(),
+        authorization: header("authorization"),
         body,
     })
 }

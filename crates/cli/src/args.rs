@@ -125,6 +125,9 @@ pub(crate) enum Command {
     /// Look at what is remembered, move it, take over what the Go service remembers.
     #[command(subcommand)]
     State(crate::commands::state::StateCommand),
+    /// Who is told of what fails.
+    #[command(subcommand)]
+    Notify(crate::commands::notify::NotifyCommand),
     /// The log of what was done with credentials.
     #[command(subcommand)]
     Audit(crate::commands::audit::AuditCommand),
@@ -153,6 +156,14 @@ pub(crate) struct RunArgs {
     /// Send no lines to Loki.
     #[arg(long)]
     pub(crate) no_loki: bool,
+
+    /// Tell nobody of what fails, by mail, Slack or web hook; it is told by the next run without this.
+    #[arg(long, visible_alias = "disable-notifications")]
+    pub(crate) dont_notify: bool,
+
+    /// Tell those of notifications_test instead, of all that fails, and remember nothing of it.
+    #[arg(long, conflicts_with = "dont_notify")]
+    pub(crate) test_notices: bool,
 
     /// Say nothing if all is fresh, nor what is doubtful in the configuration: for cron, which mails whatever is printed.
     #[arg(long, short)]
@@ -205,6 +216,21 @@ pub(crate) struct SelectionArgs {
     /// A node: services that push there, and of their nodes this one; `@here` is this host.
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Vec<String>,
+}
+
+impl SelectionArgs {
+    /// Whether nothing is left out.
+    pub(crate) fn is_everything(&self) -> bool {
+        [
+            &self.service,
+            &self.experiment,
+            &self.role,
+            &self.credd,
+            &self.node,
+        ]
+        .iter()
+        .all(|names| names.is_empty())
+    }
 }
 
 impl From<&SelectionArgs> for pipeline::Selection {

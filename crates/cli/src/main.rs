@@ -89,6 +89,7 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Problem> {
         Command::Man(args) => commands::man::man(args),
         Command::Uids(command) => commands::uids::uids(cli, command).await,
         Command::State(command) => commands::state::state(cli, command).await,
+        Command::Notify(command) => commands::notify::notify(cli, command).await,
         Command::Audit(command) => commands::audit::audit(cli, command),
         Command::Credd(command) => commands::credd::credd(cli, command).await,
     }

@@ -1,4 +1,4 @@
-//! Who is told after a run: monitors, Loki, a receiver of traces. All at once, each within its time; none can fail the run.
+//! Who is told after a run: monitors, Loki, a receiver of traces, people. All at once, each within its time; none can fail the run.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -14,18 +14,104 @@ use crate::logging;
 /// The Go service's program that did what a run of mtk does.
 const EXECUTABLE: &str = "token-push";
 
+/// Which people are told of what failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notices {
+    /// Nobody.
+    Off,
+    /// Those of the configuration. `whole`: the run was about everything there is.
+    On { whole: bool },
+    /// Those of test runs, of all that failed.
+    Test,
+}
+
 /// Tells everybody who is configured; what went wrong is for the caller to say.
-pub(crate) async fn tell(site: &Site, state_dir: &Path, report: &Report) -> Vec<anyhow::Error> {
-    let (metrics, loki, traces) = tokio::join!(
+pub(crate) async fn tell(
+    site: &Site,
+    state_dir: &Path,
+    report: &Report,
+    notices: Notices,
+) -> Vec<anyhow::Error> {
+    let (metrics, loki, traces, people) = tokio::join!(
         metrics(site, state_dir, report),
         lines(site, report),
-        trace(site, report)
+        trace(site, report),
+        people(site, state_dir, report, notices)
     );
+    let people = people.unwrap_or_else(|error| vec![error]);
     metrics
         .into_iter()
         .chain(loki.err())
         .chain(traces.err())
+        .chain(people)
         .collect()
+}
+
+/// Mail, Slack, a web hook: planned from what is remembered, and remembered as far as it was delivered.
+async fn people(
+    site: &Site,
+    state_dir: &Path,
+    report: &Report,
+    notices: Notices,
+) -> anyhow::Result<Vec<anyhow::Error>> {
+    let (whole, test) = match notices {
+        Notices::Off => return Ok(Vec::new()),
+        Notices::On { whole } => (whole, false),
+        Notices::Test => (false, true),
+    };
+    const WITHOUT: &str = "nobody is told of failures without the state";
+    let state = State::open_beside(state_dir).await.context(WITHOUT)?;
+    let snapshot = state.snapshot().await.context(WITHOUT)?;
+    let told = state.notices().await.context(WITHOUT)?;
+    let now = jiff::ZonedDateTime::now();
+    let facts = notify::Facts {
+        site,
+        snapshot: &snapshot,
+        report,
+        notices: &told,
+        whole,
+        now: now.timestamp(),
+        minute: minute_of(&now),
+        test,
+    };
+    let planned = notify::plan(&facts);
+    let mut changes = planned.changes;
+    let mut problems = Vec::new();
+    if !planned.digests.is_empty() {
+        let roots = tls::certificates(&trust(site)).context("the trust settings cannot be honoured")?;
+        let trace_id = report.trace_id.to_string();
+        let anchor = audit::kept().and_then(|log| log.settle().ok().flatten());
+        let anchor = anchor.map(|a| a.to_string());
+        let host = host();
+        let means = notify::Means {
+            site,
+            tls: tls(site)?,
+            roots: &roots,
+            trace_id: &trace_id,
+            host: &host,
+            environment: &site.dev_label,
+            version: env!("CARGO_PKG_VERSION"),
+            now: now.timestamp(),
+            anchor: anchor.as_deref(),
+            test,
+        };
+        let delivered = notify::deliver(planned.digests, &means).await;
+        for outlet in &delivered.told {
+            tracing::info!(%outlet, trace_id, "told of what failed or is well again");
+        }
+        problems.extend(delivered.untold.into_iter().map(anyhow::Error::from));
+        changes.extend(delivered.changes);
+    }
+    if !test && !changes.is_empty() {
+        let recorded = state.record_notices(&changes).await;
+        recorded.context("who was told could not be remembered; they may be told again")?;
+    }
+    state.close().await;
+    Ok(problems)
+}
+
+fn minute_of(now: &jiff::ZonedDateTime) -> u16 {
+    u16::from(now.hour().unsigned_abs()) * 60 + u16::from(now.minute().unsigned_abs())
 }
 
 async fn metrics(site: &Site, state_dir: &Path, report: &Report) -> Vec<anyhow::Error> {
@@ -113,18 +199,21 @@ fn at_least(timeout: Duration) -> Duration {
     timeout.max(Duration::from_millis(500))
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The roots that Vault is recognised by; who is told is at the same site.
-fn tls(site: &Site) -> anyhow::Result<Arc<tls::ClientConfig>> {
-    let trust = tls::Trust {
+pub(crate) fn trust(site: &Site) -> tls::Trust {
+    tls::Trust {
         system: true,
         ca_file: site.vault.ca_file.clone(),
         ca_dir: site.vault.ca_dir.clone(),
         crl: tls::Crl::Off,
         name: None,
-    };
-    tls::client_config(&trust).context("the trust settings cannot be honoured")
+    }
+}
+
+pub(crate) fn tls(site: &Site) -> anyhow::Result<Arc<tls::ClientConfig>> {
+    tls::client_config(&trust(site)).context("the trust settings cannot be honoured")
 }

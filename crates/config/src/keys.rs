@@ -26,8 +26,6 @@ pub(crate) struct Key {
 pub(crate) enum Fate {
     /// Read here.
     Used,
-    /// Accepted; the function behind it comes with a later version.
-    Later,
     /// Accepted; what it steers does not exist in mtk, for this reason.
     NotNeeded(&'static str),
     /// A map whose keys have fates of their own.
@@ -74,4 +72,41 @@ pub(crate) const fn section(name: &'static str, keys: &'static [Key], about: &'s
 /// The key of this name in any case.
 pub(crate) fn find(known: &'static [Key], name: &str) -> Option<&'static Key> {
     known.iter().find(|key| key.name.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(keys: &'static [Key], all: &mut Vec<&'static str>) {
+        for key in keys
+            .iter()
+            .filter(|key| !["mtk", "$schema", "outputs"].contains(&key.name))
+        {
+            // mtk's own keys among theirs say so
+            if key.about.contains("(mtk)") {
+                continue;
+            }
+            all.push(key.name);
+            if let Fate::Section(below) | Fate::Named(below) = key.fate {
+                names(below, all);
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_on_migration_says_of_every_key_of_the_go_service_what_becomes_of_it() {
+        let page = include_str!("../../../docs/migrate.md");
+        let mut all = Vec::new();
+        for keys in [TOP, EXPERIMENT, ROLE] {
+            names(keys, &mut all);
+        }
+        assert!(all.len() > 70, "{}", all.len());
+        for name in all {
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "docs/migrate.md has no {name}"
+            );
+        }
+    }
 }

@@ -72,8 +72,9 @@ pub use output::{Content, Output, Owner, THIS_HOST, To};
 pub use schema::schema;
 pub use site::{
     AcceptedKey, Audit, BadUid, Broken, Checking, Crl, DEFAULT_STATE_DIRECTORY, Destination, Effective,
-    Ferry, FerryLogin, Jump, Kind, Limits, LogFiles, Metrics, Origin, Receiver, Retries, Retry, Service,
-    ServiceId, Site, Ssh, Timeouts, Transport, UidSource, Vault, VaultQuota,
+    Ferry, FerryLogin, Hook, Jump, Kind, Limits, LogFiles, Mail, MailTls, Metrics, Notifications, Origin,
+    QuietHours, Receiver, Receivers, Retries, Retry, Service, ServiceId, Site, Ssh, StakeholdersGet,
+    Timeouts, Transport, UidSource, Vault, VaultQuota,
 };
 pub use template::Template;
 pub use tree::Position;

@@ -2,6 +2,7 @@
 
 mod experiments;
 mod metrics;
+mod notify;
 mod observers;
 mod reach;
 mod steps;
@@ -71,6 +72,7 @@ impl<'a, 't> Plan<'a, 't> {
         let metrics = self.metrics(&mtk, &dev_label);
         let (loki, traces, log_files) = (self.loki(), self.traces(), self.log_files());
         let audit = self.audit(&mtk);
+        let notifications = self.notifications(&mtk);
         let uid_order = self.uid_order(&mtk);
         let uids = self.uid_map(&mtk);
         let ferry = self.ferry();
@@ -96,6 +98,7 @@ impl<'a, 't> Plan<'a, 't> {
             traces,
             log_files,
             audit,
+            notifications,
             uid_order,
             ferry,
             later: Vec::new(),

@@ -47,7 +47,6 @@ fn property(key: &Key) -> Value {
         _ => form(key.form),
     };
     let note = match key.fate {
-        Fate::Later => ". No effect in this version of mtk.".to_owned(),
         Fate::NotNeeded(why) => format!(". No effect in mtk: {why}."),
         _ => String::new(),
     };

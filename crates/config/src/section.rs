@@ -173,16 +173,9 @@ impl<'t> Section<'t> {
     fn follow(&self, entry: &'t Entry, fate: Fate, report: &mut Reporter, later: &mut Vec<AcceptedKey>) {
         match fate {
             Fate::Used => {}
-            Fate::Later => later.push(AcceptedKey {
-                key: self.path_of(&entry.key),
-                at: entry.at,
-                needed: true,
-                reason: "what stands behind it comes with a later version",
-            }),
             Fate::NotNeeded(reason) => later.push(AcceptedKey {
                 key: self.path_of(&entry.key),
                 at: entry.at,
-                needed: false,
                 reason,
             }),
             Fate::Section(known) => {

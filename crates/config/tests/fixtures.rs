@@ -196,22 +196,24 @@ fn the_rest_of_the_file_is_taken_too() {
         site.db_location,
         Some(PathBuf::from("/var/lib/managed-tokens/managed-tokens.db"))
     );
-    let later: Vec<_> = site.later.iter().map(|k| k.key.as_str()).collect();
-    for key in [
-        "errorCountToSendMessage",
-        "email.smtpPort",
-        "notifications.SLACK_ALERTS_URL",
-        "experiments.dune.emails",
-    ] {
-        assert!(later.contains(&key), "{key}");
-    }
+    let told = &site.notifications;
+    assert_eq!(told.threshold, 3);
+    assert_eq!(
+        told.mail.as_ref().map(|m| (m.host.as_str(), m.port)),
+        Some(("localhost", 25))
+    );
+    assert_eq!(told.receivers.admins, ["admin@example.org"]);
+    assert_eq!(told.stakeholders["dune"], ["dune@example.org"]);
+    let hook = told.receivers.slack.as_ref().unwrap();
+    assert!(hook.expose().ends_with("/services/T000/B000/XXXX"));
+    assert_ne!(Some(hook), told.test_receivers.slack.as_ref());
     assert!(
         site.later
             .iter()
-            .any(|k| k.key == "serviceCreddVaultTokenPathRoot" && !k.needed && k.reason.contains("credd"))
+            .any(|k| k.key == "serviceCreddVaultTokenPathRoot" && k.reason.contains("credd"))
     );
     // no value of a key that may be a secret is kept
-    assert!(!format!("{site:?}").contains("hooks.example.org"));
+    assert!(!format!("{site:?}").contains("T000"));
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub use onboard::{Audience, Invitation, Onboarded, onboard};
 pub use report::{Edge, Outcome, Report, ServiceReport, Shared, Target, TraceId, Traffic};
 pub use retry::Budget;
 pub use revoke::{Ended, Operator, Revocation, Step, Taken, revoke};
-pub use run::{CannotRun, Request, What, run, service_key};
+pub use run::{CannotRun, Request, What, edge_id, run, service_key};
 pub use selection::{NoService, Selection, Unmatched, known_credds, one_service};
 pub use status::{Life, ServiceStatus, Silenced, Status, StatusEdge, WeakHostKeys, status};
 pub use stop::{GRACE, Stop, Stopper, pair as stop_pair};

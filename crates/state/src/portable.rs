@@ -15,7 +15,7 @@ pub const FORMAT: &str = "mtk state";
 pub const VERSION: u64 = 1;
 
 /// Columns that hold a time. In the document they are texts people can read.
-const TIMES: [&str; 14] = [
+const TIMES: [&str; 15] = [
     "issued",
     "expires",
     "stored_at",
@@ -30,6 +30,7 @@ const TIMES: [&str; 14] = [
     "other_at",
     "until",
     "ended",
+    "told_at",
 ];
 
 /// Why a document was not taken in. Nothing was changed.

@@ -16,6 +16,10 @@ pub enum Listener {
     Loki,
     /// A receiver of traces.
     Traces,
+    /// Slack.
+    Slack,
+    /// A web hook.
+    Webhook,
 }
 
 impl fmt::Display for Listener {
@@ -24,6 +28,8 @@ impl fmt::Display for Listener {
             Self::Pushgateway => "the Pushgateway",
             Self::Loki => "Loki",
             Self::Traces => "the receiver of traces",
+            Self::Slack => "Slack",
+            Self::Webhook => "the web hook",
         })
     }
 }
@@ -69,12 +75,35 @@ pub enum Untold {
     },
 }
 
-/// Where to, and how long to wait.
-pub(crate) struct Letter {
-    pub(crate) who: Listener,
-    pub(crate) timeout: Duration,
-    pub(crate) content_type: &'static str,
-    pub(crate) body: Vec<u8>,
+/// What somebody is told, and how long they are waited for.
+pub struct Letter {
+    /// Who.
+    pub who: Listener,
+    /// How long, connection included.
+    pub timeout: Duration,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// What is said.
+    pub body: Vec<u8>,
+    /// What proves us to them, if they want it.
+    pub bearer: Option<String>,
+}
+
+impl fmt::Debug for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Letter")
+            .field("who", &self.who)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells it to whoever is at `address`, of which no more than scheme, host and port is ever shown.
+///
+/// # Errors
+/// [`Untold`].
+pub async fn tell(letter: Letter, address: &str, tls: Arc<rustls::ClientConfig>) -> Result<(), Untold> {
+    let url = parse(letter.who, address)?;
+    post(letter, url, tls).await
 }
 
 /// An absolute address, or none of theirs.
@@ -100,13 +129,11 @@ pub(crate) async fn post(letter: Letter, url: Url, tls: Arc<rustls::ClientConfig
         .timeout(letter.timeout)
         .build()
         .map_err(unreachable)?;
-    let mut answer = client
-        .post(url)
-        .header(CONTENT_TYPE, letter.content_type)
-        .body(letter.body)
-        .send()
-        .await
-        .map_err(unreachable)?;
+    let mut request = client.post(url).header(CONTENT_TYPE, letter.content_type);
+    if let Some(bearer) = letter.bearer {
+        request = request.bearer_auth(bearer);
+    }
+    let mut answer = request.body(letter.body).send().await.map_err(unreachable)?;
     let status = answer.status();
     if status.is_success() {
         return Ok(());
@@ -161,6 +188,7 @@ mod tests {
             timeout: Duration::from_secs(20),
             content_type: "application/json",
             body: Vec::new(),
+            bearer: None,
         };
         post(letter, url, tls).await.unwrap_err()
     }

@@ -14,7 +14,7 @@ mod pushgateway;
 mod textfile;
 mod traces;
 
-pub use http::{Listener, Untold};
+pub use http::{Letter, Listener, Untold, tell};
 pub use loki::{Labels, Lines, send_lines};
 pub use metrics::{Facts, metrics, text};
 pub use prometheus::Registry;

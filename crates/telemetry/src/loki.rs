@@ -143,6 +143,7 @@ pub async fn send_lines(
         timeout,
         content_type: "application/json",
         body: lines.to_string().into_bytes(),
+        bearer: None,
     };
     http::post(letter, url, tls).await
 }

@@ -38,6 +38,7 @@ pub async fn push(
         timeout: gateway.timeout,
         content_type: TEXT_FORMAT,
         body: text(registry).map_err(Untold::Encode)?,
+        bearer: None,
     };
     http::post(letter, url, tls).await
 }

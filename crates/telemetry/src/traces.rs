@@ -117,6 +117,7 @@ pub async fn send_trace(
         timeout,
         content_type: "application/x-protobuf",
         body: trace.0.encode_to_vec(),
+        bearer: None,
     };
     http::post(letter, url, tls).await
 }

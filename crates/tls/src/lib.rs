@@ -65,6 +65,15 @@ pub enum Crl {
     Required,
 }
 
+/// The CA certificates (DER) of the file and the directory of `trust`, for clients that make a verifier of their own beside
+/// the system's store.
+///
+/// # Errors
+/// [`Error`] for what cannot be read.
+pub fn certificates(trust: &Trust) -> Result<Vec<Vec<u8>>, Error> {
+    roots::beside_the_systems(trust)
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

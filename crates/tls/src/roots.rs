@@ -39,6 +39,27 @@ pub(crate) fn load(trust: &Trust) -> Result<RootCertStore, Error> {
     Ok(store)
 }
 
+/// The certificates of the file and the directory themselves, for clients that make a verifier of their own.
+pub(crate) fn beside_the_systems(trust: &Trust) -> Result<Vec<Vec<u8>>, Error> {
+    let mut found = match &trust.ca_file {
+        Some(path) => certificates(path)?,
+        None => Vec::new(),
+    };
+    if let Some(dir) = &trust.ca_dir {
+        for path in files(dir, is_ca_name)? {
+            if let Some(bytes) = content(&path)? {
+                found.append(&mut pem(&bytes));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+    found.dedup();
+    Ok(found
+        .into_iter()
+        .map(|certificate| certificate.to_vec())
+        .collect())
+}
+
 fn system(store: &mut RootCertStore) -> Result<(), Error> {
     let found = rustls_native_certs::load_native_certs();
     let problems = || {

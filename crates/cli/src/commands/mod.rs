@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod notify;
 pub(crate) mod old_names;
 pub(crate) mod onboard;
 pub(crate) mod revoke;

@@ -109,6 +109,10 @@ impl TokenPush {
                 _ => {}
             }
         }
+        // who is told of a test is in notifications_test
+        if self.test && !nobody {
+            run.push("--test-notices".to_owned());
+        }
         if self.both.admin.is_some() {
             unused.push("--admin: see notifications in the configuration");
         }
@@ -230,9 +234,12 @@ mod tests {
             ),
             (
                 "token-push -t -s dune_production",
-                &["refresh --service dune_production"],
+                &["refresh --service dune_production --test-notices"],
             ),
-            ("token-push -s a -s b -t=true extra", &["refresh --service b"]),
+            (
+                "token-push -s a -s b -t=true extra",
+                &["refresh --service b --test-notices"],
+            ),
             ("refresh-uids-from-ferry --configfile=/x -v", &["uids refresh"]),
             ("refresh-uids-from-ferry -t", &["uids refresh --dry-run"]),
         ] {

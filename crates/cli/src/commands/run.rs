@@ -13,7 +13,9 @@ use crate::{
     Problem,
     args::{Cli, Output, RunArgs},
     exit::Exit,
-    logging, observers, output, progress, site,
+    logging,
+    observers::{self, Notices},
+    output, progress, site,
 };
 
 /// Monitors that answer at once are told of a run that was stopped, too; with the pipeline's grace mtk is gone within 5 s.
@@ -35,6 +37,13 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         site
     };
     logging::attach(&site.log_files);
+    let notices = match (args.dont_notify, args.test_notices) {
+        (true, _) => Notices::Off,
+        (_, true) => Notices::Test,
+        _ => Notices::On {
+            whole: what == What::Run && args.selection.is_everything(),
+        },
+    };
     let selection = site::selected(&site, Selection::from(&args.selection))?;
     let dir = site::state_dir(cli, &site);
     // first the lock: a damaged database is not put away under somebody's hands
@@ -109,7 +118,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
             tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
-            problems = observers::tell(&site, &dir, &report) => {
+            problems = observers::tell(&site, &dir, &report, notices) => {
                 for problem in problems {
                     output::warn(&format!("{problem:#}"));
                 }

@@ -38,6 +38,7 @@ const OURS: &[&str] = &[
     "state",
     "telemetry",
     "audit",
+    "notify",
     "condor_config",
 ];
 

@@ -100,6 +100,8 @@ pub(crate) const MTK: &[Key] = &[
         Form::Map,
         "what every service gives out beside the files of the Go service, by a name of the site's choice",
     ),
+    section("email", EMAIL, "how mail is sent, beside email"),
+    section("notify", NOTIFY, "who is told of what, and when"),
     section("limits", LIMITS, "how much runs at once"),
     section("vault", VAULT, "how Vault is recognised, and how much it takes"),
     section("ssh", SSH, "how nodes are reached"),
@@ -152,6 +154,80 @@ pub(crate) const CONDOR: &[Key] = &[
         "principal of that user, realm included, if it is not the service's own",
     ),
     key("superUserKeytab", Used, Form::Path, "keytab of that principal"),
+];
+
+const EMAIL: &[Key] = &[
+    key(
+        "tls",
+        Used,
+        Form::Choice(&["auto", "plain", "starttls", "tls"]),
+        "auto: STARTTLS where the server offers it; starttls: or nothing is sent; tls: from the first byte (auto)",
+    ),
+    key("username", Used, Form::Text, "whom the mail server knows us as"),
+    key("passwordFile", Used, Form::Path, "file with its password"),
+];
+
+const NOTIFY: &[Key] = &[
+    key(
+        "remindEvery",
+        Used,
+        Form::Span,
+        "what was told and still fails is told again after so long (1d)",
+    ),
+    key(
+        "warnBelow",
+        Used,
+        Form::Span,
+        "what fails is a warning when less than this is left of what lies there (3d)",
+    ),
+    key(
+        "criticalBelow",
+        Used,
+        Form::Span,
+        "and critical when less than this is left (1d)",
+    ),
+    key(
+        "quietHours",
+        Used,
+        Form::Text,
+        "hours in which only what is critical is told, by this host's clock: 22:00-07:00",
+    ),
+    key(
+        "stakeholders",
+        Used,
+        Form::Choice(&["relevant", "all", "none"]),
+        "what people of an experiment are told: of their nodes and of what ends soon, everything, nothing (relevant)",
+    ),
+    key(
+        "templates",
+        Used,
+        Form::Path,
+        "directory of templates that stand in for the built-in ones",
+    ),
+    key(
+        "slackUrlFile",
+        Used,
+        Form::Path,
+        "file with the web hook of Slack, instead of SLACK_ALERTS_URL",
+    ),
+    key(
+        "webhook",
+        Used,
+        Form::Text,
+        "address that gets every notice as JSON",
+    ),
+    key(
+        "webhookTokenFile",
+        Used,
+        Form::Path,
+        "file with the bearer token for it",
+    ),
+    key(
+        "timeout",
+        Used,
+        Form::Span,
+        "how long all of them together are waited for after a run (10s)",
+    ),
 ];
 
 const LIMITS: &[Key] = &[

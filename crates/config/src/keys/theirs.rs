@@ -2,7 +2,7 @@
 
 use super::{
     CONDOR,
-    Fate::{Later, Named, NotNeeded, Used},
+    Fate::{Named, NotNeeded, Used},
     Form, Key, MTK, OUTPUT, key, section,
 };
 
@@ -87,9 +87,9 @@ pub(crate) const TOP: &[Key] = &[
     key("disableNotifications", Used, Form::Truth, "notify nobody (false)"),
     key(
         "errorCountToSendMessage",
-        Later,
+        Used,
         Form::Count,
-        "notify after this many failures in a row",
+        "notify after this many failures in a row (3)",
     ),
     section("timeouts", TIMEOUTS, "how long each step may take"),
     section("workerType", WORKER_TYPES, "how often each step is tried again"),
@@ -97,9 +97,14 @@ pub(crate) const TOP: &[Key] = &[
     section(
         "email",
         &[
-            key("from", Later, Form::Text, "sender"),
-            key("smtpHost", Later, Form::Text, "mail server"),
-            key("smtpPort", Later, Form::Count, "its port"),
+            key("from", Used, Form::Text, "sender"),
+            key(
+                "smtpHost",
+                Used,
+                Form::Text,
+                "mail server; without it nobody gets mail",
+            ),
+            key("smtpPort", Used, Form::Count, "its port (25)"),
         ],
         "how mail is sent",
     ),
@@ -163,11 +168,11 @@ pub(crate) const TOP: &[Key] = &[
 const NOTIFICATIONS: &[Key] = &[
     key(
         "SLACK_ALERTS_URL",
-        Later,
+        Used,
         Form::Text,
         "web hook of Slack; it is a secret",
     ),
-    key("admin_email", Later, Form::List, "operators' addresses"),
+    key("admin_email", Used, Form::List, "operators' addresses"),
 ];
 
 const FERRY: &[Key] = &[
@@ -300,7 +305,7 @@ const ONBOARDING: &str = "mtk onboard waits for a person, not for a retry";
 pub(crate) const EXPERIMENT: &[Key] = &[
     key(
         "emails",
-        Later,
+        Used,
         Form::List,
         "people of the experiment who are told of failures",
     ),

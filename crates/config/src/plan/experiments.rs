@@ -47,6 +47,9 @@ impl<'t> Plan<'_, 't> {
                 self.report,
                 &mut self.later,
             );
+            if let Some(emails) = self.mail_addresses(&experiment, "emails") {
+                site.notifications.stakeholders.insert(name.to_owned(), emails);
+            }
             let reasons = self.report.take_refusals();
             let roles = experiment.child("roles", self.report);
             if roles.entries().is_empty() {

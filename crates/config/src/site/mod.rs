@@ -1,5 +1,6 @@
 //! The plan that leaves this crate.
 
+mod notify;
 mod reach;
 mod service;
 mod steps;
@@ -8,6 +9,7 @@ mod values;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+pub use notify::{Hook, Mail, MailTls, Notifications, QuietHours, Receivers, StakeholdersGet};
 pub use reach::{Checking, Jump, Ssh, Transport};
 pub use service::{BadUid, Broken, Destination, Kind, Service, ServiceId};
 pub use steps::{Crl, Limits, Retries, Retry, Timeouts, Vault, VaultQuota};
@@ -128,11 +130,13 @@ pub struct Site {
     pub log_files: LogFiles,
     /// Whether and where it is written down what is done with credentials.
     pub audit: Audit,
+    /// Who is told of failures, where nobody says `disable_notifications`.
+    pub notifications: Notifications,
     /// Where UIDs are looked for that the file does not say, in this order.
     pub uid_order: Vec<UidSource>,
     /// The FERRY server, if the file names one.
     pub ferry: Option<Ferry>,
-    /// Keys accepted whose function comes later, or is not needed here.
+    /// Keys accepted whose function is not needed here.
     pub later: Vec<AcceptedKey>,
     /// The values in effect for all services, and where each comes from.
     pub values: Vec<Effective>,

@@ -11,8 +11,6 @@ pub struct AcceptedKey {
     pub key: String,
     /// Where it stands.
     pub at: Position,
-    /// Whether a later version will do something with it; if not, what it steers does not exist in mtk.
-    pub needed: bool,
     /// Why it does nothing.
     pub reason: &'static str,
 }

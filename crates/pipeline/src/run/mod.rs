@@ -24,6 +24,7 @@ use state::State;
 use tokio::{sync::mpsc, task::JoinSet};
 
 pub use self::known::key as service_key;
+pub use self::remember::edge_id;
 pub(crate) use self::{
     address::address as node_address,
     credds::name as credd_name,

@@ -65,6 +65,12 @@ fn key(service: &ServiceReport) -> ServiceKey {
     }
 }
 
+/// The name under which the state remembers an edge of a run; `None` for those it has none for.
+#[must_use]
+pub fn edge_id(service: &ServiceReport, target: &Target) -> Option<EdgeId> {
+    id(&key(service), target)
+}
+
 fn id(key: &ServiceKey, target: &Target) -> Option<EdgeId> {
     let service = key.clone();
     match target {

@@ -220,3 +220,21 @@ fn a_run_is_told_under_the_names_dashboards_know() {
     );
     has(&text, "mtk_run_all_fresh 1");
 }
+
+#[test]
+fn the_page_on_migration_says_of_every_metric_of_the_go_service_what_becomes_of_it() {
+    let page = include_str!("../../../../docs/migrate.md");
+    let source = include_str!("legacy.rs");
+    let names: Vec<&str> = source
+        .split("\"managed_tokens_")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(
+            page.contains(&format!("`{name}`")),
+            "docs/migrate.md has no {name}"
+        );
+    }
+}

@@ -90,7 +90,7 @@ impl View<'_> {
             .map(|k| {
                 json!({
                     "key": k.key, "file": self.site.files.get(usize::from(k.at.file)), "line": k.at.line,
-                    "column": k.at.column, "neededLater": k.needed, "reason": k.reason,
+                    "column": k.at.column, "reason": k.reason,
                 })
             })
             .collect();
