@@ -23,7 +23,9 @@ const KEYTABS: &str = "/var/lib/krb5kdc/keytabs";
 /// A tool of the KDC refuses.
 pub fn start(layout: &Layout, servers: &mut Servers) -> Result<()> {
     let conf = format!(
-        "[kdcdefaults]\n kdc_listen = {address}:{port}\n kdc_tcp_listen = {address}:{port}\n\
+        "[kdcdefaults]\n kdc_listen = {address}:{port}\n kdc_tcp_listen = {address}:{port}\n \
+         # of many robots that come at once, more than the default of 5 would wait a second for their next try\n \
+         kdc_tcp_listen_backlog = 128\n\
          [realms]\n {REALM} = {{\n  database_name = /var/lib/krb5kdc/principal\n  \
          key_stash_file = /etc/krb5kdc/stash\n  max_life = 10h 0m 0s\n  max_renewable_life = 7d\n  \
          # the Kerberos method of the vault server refuses every ticket with a PAC it cannot verify\n  \
