@@ -1,6 +1,8 @@
 //! What collectors and credds can be asked, on HTCondor 23.9 and on the second pool's 25.14, as a library and by
 //! `mtk credd`.
 
+mod codes;
+
 use std::{
     io::ErrorKind,
     path::PathBuf,
@@ -112,16 +114,15 @@ impl Drop for Emptied {
 }
 
 /// What is held of a credential once the credmon has been there. One that was signalled is there within a moment; the one
-/// of 23.9 may be deaf to signals, and then looks by itself once a minute.
-async fn when_used(credd: &Credd, service: &str, handle: Option<&str>) -> Held {
+/// of 23.9 may be deaf to signals, and then looks by itself once a minute. Every question is a signal there, so few are asked.
+async fn when_used(pool: Bench, credd: &Credd, service: &str, handle: Option<&str>) -> Held {
     let until = Instant::now() + Duration::from_secs(90);
-    loop {
-        let held = credd.query("novapro", service, handle).await.unwrap();
-        if held.used.is_some() || Instant::now() > until {
-            return held;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    let stem = handle.map_or(service.to_owned(), |handle| format!("{service}_{handle}"));
+    let made = pool.file("novapro", &format!("{stem}.use"));
+    while !made.exists() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    credd.query("novapro", service, handle).await.unwrap()
 }
 
 async fn identity(account: &str, keytab: PathBuf) -> Identity {
@@ -159,7 +160,7 @@ fn everything_a_credd_does(pool: Bench) {
         let version = credd.server_version().unwrap();
         assert!(version.contains(pool.version), "{version}");
         // waited for: the credmon has been there, unless it was not quick enough for the credd
-        let held = when_used(&credd, "nova_production", handle).await;
+        let held = when_used(pool, &credd, "nova_production", handle).await;
         assert!(
             stored.used.is_none_or(|used| held.used >= Some(used)),
             "{stored:?}"

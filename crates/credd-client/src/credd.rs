@@ -64,8 +64,10 @@ impl Held {
 pub struct Stored {
     /// The new file's time, by the credd's clock.
     pub top: Timestamp,
-    /// When the credmon last made an access token of it. After a store that waited for the credmon (`Terms::wait`), `None`
-    /// says that it did not react within the credd's 20 s; the credential is stored nevertheless.
+    /// What the credd answered: after a store that waited for the credmon ([`Terms::wait`]) [`ResultCode::CredmonTimeout`] if
+    /// that did not react within the credd's `CREDD_POLLING_TIMEOUT` (20 s). The credential is stored nevertheless.
+    pub code: ResultCode,
+    /// When the credmon last made an access token of it, perhaps of one that was there before.
     pub used: Option<Timestamp>,
     /// Whom it was stored for, `name@domain`.
     pub user: String,
@@ -272,6 +274,7 @@ impl Credd {
                 tracing::info!(credd = %self.peer, user = %target, credential = %name, "credential stored");
                 return Ok(Stored {
                     top,
+                    code: reply.code,
                     used: held.used,
                     user: target.to_string(),
                     confirmed: reply.user().is_some(),

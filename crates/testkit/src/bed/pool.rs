@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::layout::Layout;
 use super::root;
@@ -85,7 +85,21 @@ pub fn ready(layout: &Layout) -> Result<()> {
             missing = unknown(layout);
         }
         missing
-    })
+    })?;
+    ACCESS_POINTS.iter().for_each(|ap| nudge(layout, ap));
+    Ok(())
+}
+
+/// One signal by itself for the vault credmon of an access point. The one of 23.9 starts a thread at its first, and if a second
+/// comes meanwhile it hears none any more, which makes credds that wait for it wait in vain.
+fn nudge(layout: &Layout, ap: &Host) {
+    let told = fs::read_to_string(credentials(layout, ap.server).join("pid"));
+    let pid = told
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .and_then(Pid::from_raw);
+    // one that is gone is the master's to start again
+    let _gone = pid.map(|pid| kill_process(pid, Signal::HUP));
 }
 
 /// Waits until the daemons of one master are ready, whatever the others do: after a restart. `server` is one of
