@@ -165,7 +165,8 @@ impl Ledger {
     pub(crate) fn allowance(&self, quota: &Quota, now: i64) -> u32 {
         let allowed = quota.allowance();
         match self.cautious {
-            Some((cautious, until)) if now < until => cautious.min(allowed),
+            // nothing at all can only stand in a damaged file
+            Some((cautious, until)) if now < until => cautious.clamp(1, allowed),
             _ => allowed,
         }
     }
