@@ -9,6 +9,8 @@ use std::{error::Error, fmt::Write, sync::OnceLock};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use crate::chain;
+
 /// Longest text of one field, in characters: peers are not trusted to be brief.
 const LONGEST: usize = 400;
 
@@ -139,14 +141,7 @@ impl<'a> Act<'a> {
     /// It failed, or may have: what is said of an error holds no secret anywhere in mtk.
     #[must_use]
     pub fn failed(mut self, error: &dyn Error) -> Self {
-        let mut text = error.to_string();
-        let mut next = error.source();
-        while let Some(cause) = next {
-            // writing to a String cannot fail
-            let _ = write!(text, ": {cause}");
-            next = cause.source();
-        }
-        self.error = Some(text);
+        self.error = Some(chain(error));
         self
     }
 

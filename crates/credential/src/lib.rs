@@ -31,7 +31,7 @@ pub use foreign::Foreign;
 pub use issuer_keys::{IssuerKeys, Unverified};
 pub use lifetime::Lifetime;
 pub use principal::Principal;
-pub use said::printable;
+pub use said::{chain, printable};
 pub use secret::SecretBytes;
 pub use service::ServiceName;
 pub use vault_token::{LongToken, NODE_TOKEN_LIMIT, NodeToken, VaultToken};

@@ -1,3 +1,5 @@
+use std::error::Error;
+
 /// What a peer said, for people to read: without control characters, in at most `limit` bytes. What is cut ends in
 /// ` ...`, which comes on top.
 #[must_use]
@@ -11,6 +13,19 @@ pub fn printable(text: &str, limit: usize) -> String {
         out.push(if c.is_control() { ' ' } else { c });
     }
     out
+}
+
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]

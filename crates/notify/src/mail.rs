@@ -129,7 +129,7 @@ impl Postman {
                         .one(std::slice::from_ref(address), subject, body, means)
                         .await
                     {
-                        tracing::warn!(address, error = %chain(&error), "a notice was not taken for this address");
+                        tracing::warn!(address, error = %credential::chain(&error), "a notice was not taken for this address");
                         refused.push(error);
                     }
                 }
@@ -185,16 +185,4 @@ fn mailbox(address: &str) -> Result<Mailbox, MailError> {
         address: address.to_owned(),
         source,
     })
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -4,7 +4,7 @@
 use credential::{BearerToken, Lifetime, SecretBytes};
 use sha2::{Digest, Sha256};
 
-use crate::{EdgeId, Error, ServiceKey, State, hex};
+use crate::{EdgeId, Error, ServiceKey, State, hex, token_file};
 
 pub(crate) const DIRECTORY: &str = "bearer-tokens";
 const FORMAT: &str = "mtk bearer token 1";
@@ -88,35 +88,14 @@ fn file_name(service: &ServiceKey, what: &str) -> String {
 }
 
 fn render(owner: &str, kept: &KeptBearer) -> SecretBytes {
-    let (issued, until) = (kept.lifetime.issued(), kept.lifetime.until());
-    let mut content = format!("{FORMAT}\n{owner}\n{issued}\n{until}\n").into_bytes();
-    content.reserve_exact(kept.token.expose().len() + 1);
     // hours of life, in a file of our own that nobody else can read
-    content.extend_from_slice(kept.token.expose().as_bytes());
-    content.push(b'\n');
-    SecretBytes::new(content)
+    token_file::render(FORMAT, owner, kept.lifetime, kept.token.expose())
 }
 
 fn parse(owner: &str, content: &SecretBytes) -> Result<KeptBearer, &'static str> {
-    let text = std::str::from_utf8(content.expose()).map_err(|_| "it is not text")?;
-    let mut lines = text.split('\n');
-    let mut next = || lines.next().ok_or("it is cut off");
-    if next()? != FORMAT {
-        return Err("it does not begin as mtk writes it");
-    }
-    if next()? != owner {
-        return Err("it is of another service or output");
-    }
-    let issued = next()?.parse().map_err(|_| "its first time is not one")?;
-    let until = next()?.parse().map_err(|_| "its second time is not one")?;
-    let token = BearerToken::new(next()?.to_owned()).map_err(|_| "its token is not one")?;
-    if lines.next() != Some("") || lines.next().is_some() {
-        return Err("it is cut off or goes on after the token");
-    }
-    Ok(KeptBearer {
-        token,
-        lifetime: Lifetime::between(issued, until),
-    })
+    let (lifetime, token) = token_file::parse(FORMAT, owner, content)?;
+    let token = BearerToken::new(token.to_owned()).map_err(|_| "its token is not one")?;
+    Ok(KeptBearer { token, lifetime })
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod portable;
 mod records;
 mod silence;
 mod snapshot;
+mod token_file;
 mod uid;
 mod write;
 
@@ -176,7 +177,7 @@ impl State {
             Ok(()) => Ok((state, opened)),
             Err(error) if database::is_nonsense(&error) => {
                 tracing::warn!(
-                    error = chain(&error),
+                    error = credential::chain(&error),
                     "the state database says what mtk never wrote"
                 );
                 state.close().await;
@@ -272,18 +273,6 @@ impl std::fmt::Debug for State {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn hex(bytes: &[u8]) -> String {

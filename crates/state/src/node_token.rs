@@ -1,10 +1,9 @@
-//! Node tokens, the only tokens kept: one file each, named after a digest of the service it is of.
+//! Node tokens: one file each, named after a digest of the service it is of.
 
-use credential::{Lifetime, NodeToken, SecretBytes, VaultToken};
-use jiff::Timestamp;
+use credential::{NodeToken, SecretBytes, VaultToken};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, ServiceKey, State, bearer_token, directory::Directory, hex};
+use crate::{Error, ServiceKey, State, bearer_token, directory::Directory, hex, token_file};
 
 const DIRECTORY: &str = "node-tokens";
 const FORMAT: &str = "mtk node token 1";
@@ -113,43 +112,20 @@ fn owner(service: &ServiceKey) -> String {
 }
 
 fn render(service: &ServiceKey, token: &NodeToken) -> SecretBytes {
-    let life = token.lifetime();
-    let head = format!(
-        "{FORMAT}\n{}\n{}\n{}\n",
-        owner(service),
-        life.issued(),
-        life.until()
-    );
-    let mut content = Vec::with_capacity(head.len() + token.expose().len() + 1);
-    content.extend_from_slice(head.as_bytes());
     // the one file a Vault token may become: its life is within the limit for files by its type
-    content.extend_from_slice(token.expose().as_bytes());
-    content.push(b'\n');
-    SecretBytes::new(content)
+    token_file::render(FORMAT, &owner(service), token.lifetime(), token.expose())
 }
 
 fn parse(service: &ServiceKey, content: &SecretBytes) -> Result<NodeToken, &'static str> {
-    // lines before the token are compared and parsed, never shown
-    let text = std::str::from_utf8(content.expose()).map_err(|_| "it is not text")?;
-    let mut lines = text.split('\n');
-    let mut next = || lines.next().ok_or("it is cut off");
-    if next()? != FORMAT {
-        return Err("it does not begin as mtk writes it");
-    }
-    if next()? != owner(service) {
-        return Err("it is of another service");
-    }
-    let issued: Timestamp = next()?.parse().map_err(|_| "its first time is not one")?;
-    let until: Timestamp = next()?.parse().map_err(|_| "its second time is not one")?;
-    let token = next()?;
-    if lines.next() != Some("") || lines.next().is_some() {
-        return Err("it is cut off or goes on after the token");
-    }
-    NodeToken::new(token.to_owned(), Lifetime::between(issued, until)).map_err(|_| "its token is not one")
+    let (lifetime, token) = token_file::parse(FORMAT, &owner(service), content)?;
+    NodeToken::new(token.to_owned(), lifetime).map_err(|_| "its token is not one")
 }
 
 #[cfg(test)]
 mod tests {
+    use credential::Lifetime;
+    use jiff::Timestamp;
+
     use super::*;
 
     fn service(account: &str) -> ServiceKey {

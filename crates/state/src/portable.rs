@@ -127,7 +127,7 @@ impl State {
         };
         readable
             .await
-            .map_err(|e| unfit("what it says", crate::chain(&e)))?;
+            .map_err(|e| unfit("what it says", credential::chain(&e)))?;
         work.commit()
             .await
             .map_err(|e| unfit("what it says", e.to_string()))?;

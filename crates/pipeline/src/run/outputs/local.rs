@@ -86,36 +86,18 @@ pub(crate) async fn owner_uid(owner: Option<&Owner>) -> Result<Option<u32>, Fail
     };
     let wanted = name.clone();
     let looked = tokio::task::spawn_blocking(move || nix::unistd::User::from_name(&wanted)).await;
-    match looked {
-        Ok(Ok(Some(user))) => Ok(Some(user.uid.as_raw())),
-        Ok(Ok(None)) => {
-            let text = format!("there is no user {name} on this host to give the file to");
-            Err(Failure::text(
-                Stage::Configuration,
-                "no-such-user",
-                "this host",
-                text,
-            ))
-        }
-        Ok(Err(error)) => {
-            let text = format!("the user {name} could not be looked up ({error})");
-            Err(Failure::text(
-                Stage::Configuration,
-                "no-such-user",
-                "this host",
-                text,
-            ))
-        }
-        Err(error) => {
-            let text = format!("the user {name} could not be looked up ({error})");
-            Err(Failure::text(
-                Stage::Configuration,
-                "no-such-user",
-                "this host",
-                text,
-            ))
-        }
-    }
+    let text = match looked {
+        Ok(Ok(Some(user))) => return Ok(Some(user.uid.as_raw())),
+        Ok(Ok(None)) => format!("there is no user {name} on this host to give the file to"),
+        Ok(Err(error)) => format!("the user {name} could not be looked up ({error})"),
+        Err(error) => format!("the user {name} could not be looked up ({error})"),
+    };
+    Err(Failure::text(
+        Stage::Configuration,
+        "no-such-user",
+        "this host",
+        text,
+    ))
 }
 
 /// A file of this host with its output and the owner it is to have.
