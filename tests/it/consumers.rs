@@ -1,28 +1,22 @@
 //! The real consumers use what mtk left: HTCondor's credmon on the access points, htgettoken on the nodes.
 
-use std::time::{Duration, Instant};
-
 use testkit::site::{ACCESS_POINTS, NODES, SERVICES};
 
-use crate::{bed::bed, mtk::Operator};
+use crate::{bed::bed, credmon, mtk::Operator};
 
 #[test]
 fn the_credmon_makes_bearer_tokens_from_what_was_stored() {
     let operator = Operator::new();
     operator.run(&[]).all(&["done", "fresh"]);
-    let until = Instant::now() + Duration::from_secs(90);
     for ap in ACCESS_POINTS {
         for service in SERVICES {
-            let path = bed().oauth_file(ap.server, service.account, &format!("{}.use", service.condor));
-            let token = loop {
-                match std::fs::read_to_string(&path) {
-                    Ok(token) => break token,
-                    Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(200)),
-                    Err(e) => panic!("the credmon of {} made no {} ({e})", ap.name, path.display()),
-                }
-            };
+            let token = credmon::used(ap.server, service.account, service.condor);
             let claims = claims(token.trim());
-            assert_eq!(claims["sub"], service.account, "{}", path.display());
+            assert_eq!(
+                claims["sub"], service.account,
+                "{} on {}",
+                service.condor, ap.name
+            );
             assert!(claims["exp"].as_i64().unwrap() > now(), "{claims}");
             let groups = claims["wlcg.groups"].to_string();
             assert!(groups.contains(&format!("/{}", service.issuer())), "{groups}");

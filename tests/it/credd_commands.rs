@@ -3,11 +3,7 @@
 
 mod codes;
 
-use std::{
-    io::ErrorKind,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{io::ErrorKind, path::PathBuf, time::Duration};
 
 use credd_client::{
     All, Collector, Credd, CreddAddress, Held, Identity, Keep, Kind, Options, Pool, Restriction, ResultCode,
@@ -24,6 +20,7 @@ use testkit::{
 
 use crate::{
     bed::{Frozen, bed},
+    credmon,
     mtk::Operator,
     waiting::block,
 };
@@ -63,10 +60,14 @@ impl Bench {
     }
 
     fn file(self, account: &str, name: &str) -> PathBuf {
+        bed().oauth_file(self.server(), account, name)
+    }
+
+    fn server(self) -> &'static str {
         if self.credd == SECOND_POOL.name {
-            pool_sid::credentials(bed().layout()).join(account).join(name)
+            SECOND_POOL.server
         } else {
-            bed().oauth_file(ACCESS_POINTS[0].server, account, name)
+            ACCESS_POINTS[0].server
         }
     }
 
@@ -113,15 +114,10 @@ impl Drop for Emptied {
     }
 }
 
-/// What is held of a credential once the credmon has been there. One that was signalled is there within a moment; the one
-/// of 23.9 may be deaf to signals, and then looks by itself once a minute. Every question is a signal there, so few are asked.
+/// What is held of a credential once the credmon has been there. Every question is a signal to one of 23.9, so few are asked.
 async fn when_used(pool: Bench, credd: &Credd, service: &str, handle: Option<&str>) -> Held {
-    let until = Instant::now() + Duration::from_secs(90);
     let stem = handle.map_or(service.to_owned(), |handle| format!("{service}_{handle}"));
-    let made = pool.file("novapro", &format!("{stem}.use"));
-    while !made.exists() && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    credmon::used(pool.server(), "novapro", &stem);
     credd.query("novapro", service, handle).await.unwrap()
 }
 
@@ -145,6 +141,7 @@ fn handle_json() -> SecretBytes {
 }
 
 fn everything_a_credd_does(pool: Bench) {
+    credmon::hearing(pool.server());
     let _refreshed = pool.refreshed();
     block(async {
         let credd = pool.credd("novapro", bed().keytab("novapro")).await;
@@ -213,6 +210,7 @@ fn everything_a_credd_of_25_does() {
 #[test]
 fn scopes_are_compared_as_text() {
     for pool in [FIRST, SECOND] {
+        credmon::hearing(pool.server());
         let _refreshed = pool.refreshed();
         block(async {
             let credd = pool.credd("novapro", bed().keytab("novapro")).await;

@@ -11,6 +11,7 @@ mod condor_config;
 mod condor_methods;
 mod consumers;
 mod credd_commands;
+mod credmon;
 mod doctor;
 mod examples;
 mod failures;

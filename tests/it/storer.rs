@@ -18,6 +18,7 @@ use testkit::{
 
 use crate::{
     bed::{Ends, Reconfigured, bed, top_token},
+    credmon,
     mtk::{Ran, binary, ran},
     person::Person,
 };
@@ -105,16 +106,8 @@ impl Submitter {
 
     #[track_caller]
     fn used_at(&self, credd: &str, name: &str) -> Value {
-        let path = bed().oauth_file(credd, &self.account.name, &format!("{name}.use"));
-        // a credmon that hears no signal looks by itself once a minute
-        let until = Instant::now() + Duration::from_secs(90);
-        loop {
-            match std::fs::read_to_string(&path) {
-                Ok(token) => return testkit::consumers::claims(token.trim()).unwrap(),
-                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
-                Err(error) => panic!("the credmon made no {} ({error})", path.display()),
-            }
-        }
+        let token = credmon::used(credd, &self.account.name, name);
+        testkit::consumers::claims(token.trim()).unwrap()
     }
 }
 
@@ -127,6 +120,7 @@ impl Drop for Submitter {
 
 #[test]
 fn condor_submit_has_it_store_what_a_job_needs() {
+    credmon::hearing(AP);
     let robot = Submitter::new(46);
     let job = |name: &str, more: &str| {
         let text = format!(
@@ -210,6 +204,7 @@ const RUNS: &[(&[&str], i32)] = &[
 
 #[test]
 fn beside_the_real_one() {
+    credmon::hearing(AP);
     let [theirs, ours] = [47, 48].map(Submitter::new);
     for (args, status) in RUNS {
         let their = theirs.run("condor_vault_storer", args, &[]);
@@ -366,6 +361,7 @@ impl Drop for Elsewhere<'_> {
 
 #[test]
 fn a_condor_submit_of_another_version_has_it_store_what_a_job_needs() {
+    credmon::hearing(SECOND_POOL.server);
     let robot = Submitter::new(44);
     let there = Elsewhere::new(&robot);
     let text = "executable = /bin/true\nhold = true\nuse_oauth_services = dune_production\n\
@@ -471,6 +467,7 @@ impl Drop for Away<'_> {
 
 #[test]
 fn somebody_is_asked_at_a_terminal_as_the_real_one_asks() {
+    credmon::hearing(AP);
     let [theirs, ours] = [41, 42].map(Submitter::new);
     let names = ["condor_vault_storer".to_owned(), ours.ours()];
     let left = [(&theirs, &names[0]), (&ours, &names[1])].map(|(robot, program)| {
