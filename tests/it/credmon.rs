@@ -2,10 +2,7 @@
 //! looks once a minute by itself, and whoever waits for it waits in vain (docs/observed-behaviour.md). Here one that
 //! is deaf is ended, and its master starts another.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::bed::{pool, process};
@@ -65,9 +62,12 @@ fn as_pid(pid: u32) -> Pid {
     Pid::from_raw(pid.try_into().unwrap()).unwrap()
 }
 
-/// How often it has looked through all it has.
+/// How often it has looked through all it has. The process of 25.14.1 that looks writes to the log of tools.
 fn looks(server: &str) -> usize {
-    let log: PathBuf = pool::logs(bed().layout(), server).join("CredmonOauthLog");
-    let text = std::fs::read(log).unwrap_or_default();
-    String::from_utf8_lossy(&text).matches("Sleeping for").count()
+    let logs = pool::logs(bed().layout(), server);
+    let looks = |name| {
+        let text = std::fs::read(logs.join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&text).matches("Sleeping for").count()
+    };
+    ["CredmonOauthLog", "ToolLog"].map(looks).iter().sum()
 }
