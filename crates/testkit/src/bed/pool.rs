@@ -86,14 +86,16 @@ pub fn ready(layout: &Layout) -> Result<()> {
         }
         missing
     })?;
-    ACCESS_POINTS.iter().for_each(|ap| nudge(layout, ap));
+    for ap in ACCESS_POINTS {
+        nudge(&credentials(layout, ap.server));
+    }
     Ok(())
 }
 
-/// One signal by itself for the vault credmon of an access point. The one of 23.9 starts a thread at its first, and if a second
-/// comes meanwhile it hears none any more, which makes credds that wait for it wait in vain.
-fn nudge(layout: &Layout, ap: &Host) {
-    let told = fs::read_to_string(credentials(layout, ap.server).join("pid"));
+/// One signal by itself for the vault credmon of these credentials, if there is one. It starts a thread at its first, and if a
+/// second comes meanwhile it hears none any more, which makes credds that wait for it wait in vain.
+pub(super) fn nudge(credentials: &Path) {
+    let told = fs::read_to_string(credentials.join("pid"));
     let pid = told
         .ok()
         .and_then(|text| text.trim().parse().ok())
@@ -111,7 +113,9 @@ pub fn server_ready(layout: &Layout, server: &str) -> Result<()> {
     let master = masters()
         .find(|master| master.server == server)
         .with_context(|| format!("{server} is no part of the pool"))?;
-    wait(|| missing_at(layout, &master))
+    wait(|| missing_at(layout, &master))?;
+    nudge(&credentials(layout, server));
+    Ok(())
 }
 
 pub(super) fn wait(missing: impl Fn() -> Vec<String>) -> Result<()> {

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::cache::Cache;
 use super::layout::Layout;
-use super::pool::{answers, ids, own_dir, wait, write};
+use super::pool::{answers, ids, nudge, own_dir, wait, write};
 use super::root::{self, Suite};
 use super::servers::Servers;
 use super::{hash, kdc};
@@ -159,7 +159,9 @@ pub fn ready(layout: &Layout) -> Result<()> {
             ));
         }
         missing
-    })
+    })?;
+    nudge(&credentials(layout));
+    Ok(())
 }
 
 fn listed(layout: &Layout) -> bool {
