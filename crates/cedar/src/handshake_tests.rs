@@ -7,7 +7,7 @@ use crate::{
     classad::{Ad, Value},
     security::User,
     testing::hex,
-    wire::Mode,
+    wire::{Channel, Mode},
 };
 
 /// A GSS token around a made-up AP-REQ.
@@ -403,4 +403,29 @@ fn resuming() {
             .any(|w| w == wanted.as_bytes())
     };
     assert!(says("ResumeResponse = false") && says("Nonce = ") && says("Sid = \"s:1\""));
+
+    // an answer opens behind the request it was given to, and behind no other; nor do our own words thrown back at us
+    let channel = |nonce: u8| {
+        let session = established.session().unwrap();
+        let resumed = resume_unanswered(session, 479, "<127.0.0.1:1>", &[nonce; 33]).unwrap();
+        let (request, key, _) = resumed.unwrap();
+        let mut ours = Channel::new();
+        let wire = ours.send(&request).unwrap();
+        ours.seal(&key, [nonce; 16]);
+        (ours, wire, key)
+    };
+    let (mut first, wire, key) = channel(1);
+    let mut server = Channel::new();
+    server.push(&wire);
+    server.message(1000).unwrap().unwrap();
+    server.seal(&key, [9; 16]);
+    let answer = server.send(&Outgoing::new(Mode::Sealed).int(5)).unwrap();
+    let question = first.send(&Outgoing::new(Mode::Sealed).int(479)).unwrap();
+    let heard = |by: &mut Channel, bytes: &[u8]| {
+        by.push(bytes);
+        by.message(1000).map(|message| message.map(drop))
+    };
+    assert_eq!(heard(&mut channel(2).0, &answer).unwrap_err(), Malformed::Seal);
+    assert_eq!(heard(&mut channel(1).0, &question).unwrap_err(), Malformed::Seal);
+    assert_eq!(heard(&mut first, &answer), Ok(Some(())));
 }
