@@ -315,15 +315,19 @@ impl Credd {
         let name = self.name(service, handle)?;
         let build = |proof: &Authenticated, target: &Target| store_cred::delete(proof, target, &name);
         let command = Command::new(user, &name, Stage::Commanding, &build);
+        self.carry_out_deletion(user, name.stem(), &command).await
+    }
+
+    async fn carry_out_deletion(&self, user: &str, what: String, command: &Command<'_>) -> Result<(), Error> {
         let deadline = Deadline::after(self.options.total);
-        let deleted = match self.exchange(&command, deadline).await {
+        let deleted = match self.exchange(command, deadline).await {
             Ok(Answered { reply, target }) => match reply.code {
                 ResultCode::Success | ResultCode::NotFound => Ok(()),
-                code => Err(self.refused(code, &target, &name, Stage::Commanding)),
+                code => Err(self.refused_whole(code, &target, what.clone(), Stage::Commanding)),
             },
             Err(error) => Err(error),
         };
-        self.tell(Verb::Delete, user, &name.stem(), None, &deleted);
+        self.tell(Verb::Delete, user, &what, None, &deleted);
         deleted
     }
 

@@ -9,7 +9,6 @@ use cedar::{
     security::Authenticated,
 };
 use credential::BearerToken;
-use credential::act::Verb;
 use jiff::Timestamp;
 
 use super::{
@@ -83,16 +82,8 @@ impl Credd {
         let build =
             |proof: &Authenticated, target: &Target| store_cred::delete_everything(proof, target, all);
         let command = Command::new(user, &"everything", Stage::Commanding, &build);
-        let deadline = Deadline::after(self.options.total);
-        let deleted = match self.exchange(&command, deadline).await {
-            Ok(Answered { reply, target }) => match reply.code {
-                ResultCode::Success | ResultCode::NotFound => Ok(()),
-                code => Err(self.refused_whole(code, &target, "everything".to_owned(), Stage::Commanding)),
-            },
-            Err(error) => Err(error),
-        };
-        self.tell(Verb::Delete, user, "everything", None, &deleted);
-        deleted
+        self.carry_out_deletion(user, "everything".to_owned(), &command)
+            .await
     }
 
     /// Whether the identity's own user has all that a job would want, as condor_submit asks it. A super user cannot
