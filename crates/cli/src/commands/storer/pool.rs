@@ -154,7 +154,7 @@ impl Store {
         let collectors: Vec<String> = list(&collectors).map(str::to_owned).collect();
         let pool = Pool::new(&collectors, Keep::default(), robot.reads());
         Ok(Self {
-            credd: robot.at(pool.locate(&name).await?),
+            credd: robot.at(pool.locate(&name).await.map_err(advised)?),
             user: account,
         })
     }
@@ -169,7 +169,8 @@ impl Store {
         let held = self
             .credd
             .query_restricted(&self.user, service, handle, restriction)
-            .await?;
+            .await
+            .map_err(advised)?;
         ensure!(
             !held.other_restriction,
             "Credentials exist that do not match the request: {service}{}{} of {} at the {}. They can be removed by\n  \
@@ -207,7 +208,7 @@ impl Store {
 
 /// With what can be done about it, where that is known.
 fn advised(error: credd_client::Error) -> anyhow::Error {
-    let advice = error.advice().map(str::to_owned);
+    let advice = error.advice();
     let error = anyhow::Error::new(error);
     match advice {
         Some(advice) => anyhow!("{error:#}; {advice}"),
