@@ -6,6 +6,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path, time::Instant};
 use testkit::site::VAULT;
 
 use crate::{
+    bed::bed,
     mtk::{Ran, ran},
     person::Person,
 };
@@ -118,7 +119,7 @@ const TABLE: &[(&str, &str, i32)] = &[
 fn furnish(alice: &Person) {
     let got = alice.get(&["--vaulttokenfile", "held", "-o", "bt"]);
     assert_eq!(got.code, Some(0), "{}", got.stderr);
-    let layout = crate::bed::bed().layout();
+    let layout = bed().layout();
     for dir in ["certs", "others", "kept"] {
         std::fs::create_dir(alice.at(dir)).unwrap();
         std::fs::set_permissions(alice.at(dir), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -161,30 +162,15 @@ fn option_by_option() {
 #[test]
 fn a_long_token_goes_to_a_stream_and_the_address_after_it() {
     let alice = Person::alice();
-    let options = [
-        "-q",
-        "-a",
-        VAULT.name,
-        "-i",
-        "dune",
-        "--credkey",
-        "alice",
-        "--nooidc",
-        "-o",
-        "bt",
-        "--vaulttokenttl",
-        "28d",
-        "--vaulttokeninfile",
-        "/nowhere",
-        "--vaulttokenfile",
-        "/dev/stdout",
-        "--showbearerurl",
-    ];
+    let options = format!(
+        "-q {USUAL} --credkey alice --nooidc --vaulttokenttl 28d --vaulttokeninfile /nowhere --vaulttokenfile /dev/stdout \
+         --showbearerurl"
+    );
     let [theirs, ours] = ["htgettoken", &format!("{}/bin/htgettoken", alice.home)].map(|program| {
         // the pipe must be the person's own to be opened by its name
         let mut command = alice.command("bash");
         command.args(["-o", "pipefail", "-c", r#""$@" | cat"#, "bash", program]);
-        let ran = ran(command.args(options).output().unwrap(), Instant::now());
+        let ran = ran(command.args(options.split(' ')).output().unwrap(), Instant::now());
         assert_eq!(ran.code, Some(0), "{program}: {}", ran.stderr);
         let lines: Vec<String> = ran.stdout.lines().map(str::to_owned).collect();
         let [token, address] = lines
@@ -192,9 +178,7 @@ fn a_long_token_goes_to_a_stream_and_the_address_after_it() {
             .unwrap_or_else(|lines| panic!("{program}: {lines:?}"));
         // what it is worth
         let body = serde_json::json!({ "token": token });
-        let said = crate::bed::bed()
-            .vault("POST", "/v1/auth/token/lookup", Some(body))
-            .unwrap();
+        let said = bed().vault("POST", "/v1/auth/token/lookup", Some(body)).unwrap();
         (
             said["data"]["creation_ttl"].clone(),
             said["data"]["path"].clone(),
@@ -272,7 +256,7 @@ fn what_is_removed_is_what_htdestroytoken_removes() {
         assert_eq!(alice.get(&[]).code, Some(0));
         assert_eq!(alice.get(&["--vaulttokenfile", &other, "-o", "bt"]).code, Some(0));
         let ran = alice.run(program, &["-q"]);
-        let outside = |path: &str| crate::bed::bed().layout().in_root(path).exists();
+        let outside = |path: &str| bed().layout().in_root(path).exists();
         (
             ran.code,
             [&bearer, &vault, &other].map(|path| outside(path)),
@@ -289,5 +273,5 @@ fn what_is_removed_is_what_htdestroytoken_removes() {
         .args(["--vaulttokenfile", "vt"])
         .env("HTGETTOKENOPTS", format!("-a {}", VAULT.name));
     assert!(destroy.status().unwrap().success());
-    assert!(!crate::bed::bed().is_alive(token.trim()));
+    assert!(!bed().is_alive(token.trim()));
 }
