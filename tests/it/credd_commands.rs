@@ -15,7 +15,7 @@ use kerberos::{Gss, Keytab};
 use serde_json::Value;
 use testkit::{
     bed::pool_sid,
-    site::{ACCESS_POINTS, COLLECTOR, REALM, SECOND_POOL},
+    site::{ACCESS_POINTS, COLLECTOR, Host, REALM, SECOND_POOL},
 };
 
 use crate::{
@@ -60,14 +60,14 @@ impl Bench {
     }
 
     fn file(self, account: &str, name: &str) -> PathBuf {
-        bed().oauth_file(self.server(), account, name)
+        bed().oauth_file(self.host().server, account, name)
     }
 
-    fn server(self) -> &'static str {
+    fn host(self) -> Host {
         if self.credd == SECOND_POOL.name {
-            SECOND_POOL.server
+            SECOND_POOL
         } else {
-            ACCESS_POINTS[0].server
+            ACCESS_POINTS[0]
         }
     }
 
@@ -117,7 +117,7 @@ impl Drop for Emptied {
 /// What is held of a credential once the credmon has been there. Every question is a signal to one of 23.9, so few are asked.
 async fn when_used(pool: Bench, credd: &Credd, service: &str, handle: Option<&str>) -> Held {
     let stem = handle.map_or(service.to_owned(), |handle| format!("{service}_{handle}"));
-    credmon::used(pool.server(), "novapro", &stem);
+    credmon::used(pool.host().server, "novapro", &stem);
     credd.query("novapro", service, handle).await.unwrap()
 }
 
@@ -141,7 +141,7 @@ fn handle_json() -> SecretBytes {
 }
 
 fn everything_a_credd_does(pool: Bench) {
-    credmon::hearing(pool.server());
+    credmon::hearing(pool.host().server);
     let _refreshed = pool.refreshed();
     block(async {
         let credd = pool.credd("novapro", bed().keytab("novapro")).await;
@@ -210,7 +210,7 @@ fn everything_a_credd_of_25_does() {
 #[test]
 fn scopes_are_compared_as_text() {
     for pool in [FIRST, SECOND] {
-        credmon::hearing(pool.server());
+        credmon::hearing(pool.host().server);
         let _refreshed = pool.refreshed();
         block(async {
             let credd = pool.credd("novapro", bed().keytab("novapro")).await;

@@ -171,7 +171,7 @@ fn a_child_takes_nobody_along_and_a_parent_takes_its_children() {
 struct Copied;
 
 impl Copied {
-    const OF_DUNE: &str = "/v1/secret/oauth/servers/copied";
+    const PATH: &str = "/v1/secret/oauth/servers/copied";
 
     fn new() -> Self {
         let mut body = json!({
@@ -179,14 +179,14 @@ impl Copied {
             "client_id": testkit::site::CLIENT_ID,
         });
         body["client_secret"] = testkit::bed::issuer::CLIENT_SECRET.into();
-        bed().vault("POST", Self::OF_DUNE, Some(body)).unwrap();
+        bed().vault("POST", Self::PATH, Some(body)).unwrap();
         Self
     }
 }
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        let _gone = bed().vault("DELETE", Self::OF_DUNE, None);
+        let _gone = bed().vault("DELETE", Self::PATH, None);
     }
 }
 
@@ -321,9 +321,10 @@ fn the_table_of_the_matrix_names_tests_that_exist() {
             let (file, test) = name
                 .rsplit_once("::")
                 .unwrap_or_else(|| panic!("{name} has no file"));
-            let path = match file.split_once(' ') {
-                _ if file.contains('/') => root.join(file),
-                _ => root.join("tests/it").join(format!("{file}.rs")),
+            let path = if file.contains('/') {
+                root.join(file)
+            } else {
+                root.join("tests/it").join(format!("{file}.rs"))
             };
             let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             assert!(

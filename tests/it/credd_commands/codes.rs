@@ -7,10 +7,7 @@ use std::{
 };
 
 use cedar::wire::Mode;
-use testkit::{
-    hostile::relay::{Passing, Relay, Side, Verdict as Pass},
-    site::Host,
-};
+use testkit::hostile::relay::{Passing, Relay, Side, Verdict as Pass};
 
 use super::*;
 use crate::bed::Reconfigured;
@@ -22,14 +19,6 @@ const SERVICE: &str = "nova_production";
 type Change = fn(&[u8]) -> Vec<u8>;
 
 impl Bench {
-    fn host(self) -> Host {
-        if self.credd == SECOND_POOL.name {
-            SECOND_POOL
-        } else {
-            ACCESS_POINTS[0]
-        }
-    }
-
     /// Another line in its credd's configuration, until this is dropped.
     fn reconfigured(self, line: &str) -> Reconfigured {
         Reconfigured::daemon(self.host().server, "condor_credd", line)
