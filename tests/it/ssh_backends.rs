@@ -10,12 +10,14 @@ use std::{
 };
 
 use distribute::{
-    Difference, Error, FileError, Identity, Login, Method, Mode, Node, Placed, Transport, Verdict,
+    Difference, Error, FileError, Gate, Identity, Login, Method, Mode, Node, Placed, Transport, Verdict,
 };
 use testkit::{bed::nodes, site};
 
 use crate::bed::bed;
-use crate::sshd::{ACCOUNT, Folder, Running, Sshd, UID, file, inside, node, place, placed, tmp, wait_for};
+use crate::sshd::{
+    ACCOUNT, Folder, Running, Sshd, UID, file, inside, node, place, place_through, placed, tmp, wait_for,
+};
 use crate::waiting::block;
 
 /// A transport with a login it has, and the row and column of the table in docs/ssh.md.
@@ -363,6 +365,29 @@ fn what_nobody_let_in_is_refused_by_every_transport() {
             }
             other => panic!("{:?}: {other:?}", node.login),
         }
+    }
+}
+
+/// One service has keys there, and another at the same node has only its ticket.
+#[test]
+fn what_a_node_took_with_keys_is_nothing_to_a_login_without() {
+    let kit = Kit::new();
+    let gate = Gate::default();
+    gate.recall(&kit.sshd.host, 22, Method::PublicKey);
+    let login = Login::Auto {
+        kerberos: Some(ticket()),
+        keys: Vec::new(),
+    };
+    match place_through(&gate, &kit.node(login), &[], Mode::Verify) {
+        Err(Error::AuthRefused {
+            accepted, offered, ..
+        }) => {
+            assert_eq!(
+                (accepted, offered),
+                (vec!["publickey".to_owned()], vec![Method::Gssapi])
+            )
+        }
+        other => panic!("{other:?}"),
     }
 }
 

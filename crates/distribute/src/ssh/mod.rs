@@ -128,13 +128,13 @@ async fn auto(
     keys: &[PathBuf],
 ) -> Result<Report, Error> {
     let has_keys = has_keys(job, keys);
-    let only = match (kerberos, !has_keys) {
-        (None, false) => Some(Method::PublicKey),
-        (None, true) => return Err(job.refused(Vec::new(), Vec::new())),
-        (Some(_), _) => job.at_node.accepts(),
+    let only = match (kerberos, has_keys) {
+        (None, true) => Some(Method::PublicKey),
+        (None, false) => return Err(job.refused(Vec::new(), Vec::new())),
+        (Some(_), _) => way_known(job, has_keys),
     };
     match (only, kerberos) {
-        (Some(Method::PublicKey), _) if has_keys => match with_keys(job, keys).await {
+        (Some(Method::PublicKey), _) => match with_keys(job, keys).await {
             // The node may have changed its mind, or accept different things of different accounts: ask.
             Err(error @ Error::AuthRefused { .. }) if kerberos.is_some() => {
                 job.goes_on_after(&error);
@@ -163,15 +163,26 @@ async fn auto(
     };
     ask(job, ticket, gss, keys).await
 }
+/// What the node took before, if a session with a ticket can go that way: what was remembered of one with keys says
+/// nothing to one that has none.
+fn way_known(job: &Job, has_keys: bool) -> Option<Method> {
+    job.at_node.accepts().filter(|method| match method {
+        Method::Gssapi => true,
+        Method::PublicKey => has_keys,
+        Method::HostBased => false,
+    })
+}
+
 
 async fn ask(
     job: &Job,
     ticket: &kerberos::Ticket,
     gss: &kerberos::Gss,
     keys: &[PathBuf],
+    let has_keys = has_keys(job, keys);
 ) -> Result<Report, Error> {
     let asking = job.at_node.asking.lock().await;
-    if job.at_node.accepts().is_some() {
+    if way_known(job, has_keys).is_some() {
         // Another session found out while this one waited.
         drop(asking);
         return Box::pin(auto(job, Some(&(ticket.clone(), gss.clone())), keys)).await;
@@ -179,7 +190,6 @@ async fn ask(
     let mut session = start_russh(job).await?;
     let deadline = Deadline::new(job.limits.auth, job.ends);
     let accepted = session.accepted(job, deadline).await?;
-    let has_keys = has_keys(job, keys);
     let by_key = names(&accepted, Method::PublicKey) && has_keys;
     if names(&accepted, Method::Gssapi) {
         match session.gssapi(job, ticket, gss, deadline).await {
