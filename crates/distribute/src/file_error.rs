@@ -99,13 +99,13 @@ pub enum FileError {
     },
     /// The server lacks `posix-rename@openssh.com`, and broke off between the two steps that take its place.
     #[error(
-        "the server lacks posix-rename@openssh.com and failed while {path} was being replaced: what was there before \
-         is {aside} now, until the next run puts the new one in place"
+        "the server lacks posix-rename@openssh.com and failed while {path} was being replaced: if there is none now, what \
+         was there before is {aside}; the next run puts the new one in place"
     )]
     Displaced {
-        /// The destination, where there is no file.
+        /// The destination, where there may be no file.
         path: String,
-        /// Where the one that was there is; it is removed as one of a dead run, an hour later.
+        /// Where the one that was there is then; a later session removes it as one of a dead run.
         aside: String,
     },
     /// The server would not give the new file its mode.

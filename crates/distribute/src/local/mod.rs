@@ -154,7 +154,7 @@ impl Here {
         let placed = place_file(here, file, mode, &temp_name()).now_or_never();
         match placed.unwrap_or(Err(Failed::Session(Fault::Timeout))) {
             Ok(landed) => Ok(landed),
-            Err(Failed::File(error)) => Err(error),
+            Err(Failed::File(error) | Failed::Both(error, _)) => Err(error),
             Err(Failed::Session(Fault::Lost(why))) => Err(FileError::SessionLost { path, why }),
             Err(Failed::Session(_)) => Err(FileError::TimedOut {
                 path,

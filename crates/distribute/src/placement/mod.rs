@@ -86,7 +86,11 @@ async fn put_in_place<S: Sftp>(
                 Err(swap::Swap::Displaced(fault)) => {
                     discard(sftp, temp, &fault).await;
                     let path = file.path.clone();
-                    return Err(FileError::Displaced { path, aside }.into());
+                    let error = FileError::Displaced { path, aside };
+                    return Err(match fault.ends_the_session() {
+                        true => Failed::Both(error, fault),
+                        false => error.into(),
+                    });
                 }
             }
         }
@@ -134,6 +138,8 @@ pub(crate) enum Failed {
     File(FileError),
     /// Nothing more can be asked of the server.
     Session(Fault),
+    /// The same, and more is to be said of the file than that.
+    Both(FileError, Fault),
 }
 
 impl From<FileError> for Failed {

@@ -6,7 +6,7 @@ use super::{Fault, Kind, Sftp};
 pub(super) enum Swap {
     /// It is as it was.
     Refused(Fault),
-    /// It lies aside and would not come back; there is none at its place.
+    /// It lies aside and would not come back, or that is not known: there may be none at its place.
     Displaced(Fault),
 }
 
@@ -31,7 +31,12 @@ pub(super) async fn in_two_steps<S: Sftp>(
         Err(fault) if fault.ends_the_session() => return Err(Swap::Refused(fault)),
         _ => return Err(Swap::Refused(refused)),
     }
-    sftp.rename(path, aside).await.map_err(Swap::Refused)?;
+    match sftp.rename(path, aside).await {
+        Ok(()) => {}
+        // it was asked for, and may have been done
+        Err(fault) if fault.ends_the_session() => return Err(Swap::Displaced(fault)),
+        Err(fault) => return Err(Swap::Refused(fault)),
+    }
     let Err(fault) = sftp.rename(temp, path).await else {
         if sftp.remove(aside).await.is_err() {
             tracing::warn!(

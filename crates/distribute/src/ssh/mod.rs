@@ -402,26 +402,27 @@ pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed,
         let deadline = Deadline::new(job.limits.per_file, job.ends);
         sftp.set_deadline(deadline.at);
         let temp = temp_name();
-        let result = place_file(sftp, file, job.mode, &temp)
-            .await
-            .map_err(|failed| match failed {
-                Failed::File(error) => error,
-                Failed::Session(Fault::Timeout) => {
-                    lost = Some(format!("{} took too long", file.path));
-                    FileError::TimedOut {
-                        path,
-                        after: deadline.span,
-                    }
+        let result = place_file(sftp, file, job.mode, &temp).await.map_err(|failed| {
+            let (more, fault) = match failed {
+                Failed::File(error) => return error,
+                Failed::Session(fault) => (None, fault),
+                Failed::Both(error, fault) => (Some(error), fault),
+            };
+            let after = deadline.span;
+            let (why, error) = match fault {
+                Fault::Timeout => {
+                    let why = format!("{} took too long", file.path);
+                    (why, FileError::TimedOut { path, after })
                 }
-                Failed::Session(fault) => {
-                    let why = match fault {
-                        Fault::Lost(why) => why,
-                        other => format!("{other:?}"),
-                    };
-                    lost = Some(why.clone());
-                    FileError::SessionLost { path, why }
+                Fault::Lost(why) => (why.clone(), FileError::SessionLost { path, why }),
+                other => {
+                    let why = format!("{other:?}");
+                    (why.clone(), FileError::SessionLost { path, why })
                 }
-            });
+            };
+            lost = Some(why);
+            more.unwrap_or(error)
+        });
         if lost.is_some() && job.mode == Mode::Write {
             // It may be there or not; whoever comes next looks.
             if let Some(path) = temp_path(&file.path, &temp) {
@@ -435,7 +436,9 @@ pub(crate) async fn work<S: Sftp>(sftp: &mut S, job: &Job) -> Vec<Result<Landed,
         }
         results.push(result);
     }
-    if lost.is_none() {
+    // what went aside is as old as it was, and may be all there is of a file until it is placed again
+    let displaced = |result: &Result<Landed, FileError>| matches!(result, Err(FileError::Displaced { .. }));
+    if lost.is_none() && !results.iter().any(displaced) {
         sweep_up(sftp, job).await;
     }
     results

@@ -29,6 +29,8 @@ pub(super) struct Fake {
     pub(super) no_posix_rename: bool,
     /// Which of SFTP's own renames fail, counted from one; zero stands for a server that has none.
     pub(super) renames_failing: Vec<usize>,
+    /// At which of them, counted alike, the session stops answering.
+    pub(super) rename_hanging: Option<usize>,
     pub(super) no_statvfs: bool,
     pub(super) no_fsync: bool,
     /// What others do between the rename and the reading back.
@@ -222,6 +224,9 @@ impl Sftp for Fake {
     async fn rename(&mut self, from: &str, to: &str) -> Result<(), Fault> {
         self.log("rename")?;
         let count = self.log.iter().filter(|what| **what == "rename").count();
+        if self.rename_hanging == Some(count) {
+            return Err(Fault::Timeout);
+        }
         if self.renames_failing.contains(&0) {
             return Err(Fault::Unsupported);
         }

@@ -34,6 +34,6 @@ async fn place(fake: &mut Fake, file: &File, mode: Mode) -> Result<Landed, FileE
     let landed = place_file(fake, file, mode, ".mtk-0").await;
     landed.map_err(|failed| match failed {
         Failed::File(error) => error,
-        Failed::Session(fault) => panic!("{fault:?}"),
+        other => panic!("{other:?}"),
     })
 }

@@ -77,3 +77,22 @@ async fn what_does_not_come_back_is_named() {
         .unwrap();
     assert_eq!(fake.things[PATH], old(b"new\n", 0o400, OWN));
 }
+
+#[tokio::test]
+async fn a_session_that_ends_between_the_steps_is_over_and_says_where_the_old_file_may_be() {
+    // the second rename puts the old file aside, the third puts the new one in place
+    for step in [2, 3] {
+        let mut fake = plain(&[]).with(PATH, old(b"old\n", 0o400, OWN));
+        fake.rename_hanging = Some(step);
+        let failed = place_file(&mut fake, &file(b"new\n", 0o400), Mode::Write, ".mtk-0")
+            .await
+            .unwrap_err();
+        let Failed::Both(FileError::Displaced { aside, .. }, Fault::Timeout) = failed else {
+            panic!("{step}: {failed:?}");
+        };
+        let there = if step == 2 { PATH } else { aside.as_str() };
+        assert_eq!(fake.things[there], old(b"old\n", 0o400, OWN), "{step}");
+        // nothing more is asked of a session in an unknown state
+        assert_eq!(fake.log.last(), Some(&"rename"), "{step}");
+    }
+}
