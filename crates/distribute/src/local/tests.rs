@@ -2,7 +2,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::*;
@@ -129,20 +129,21 @@ async fn what_cannot_be_is_an_error_of_that_file_alone() {
     assert_eq!(results[4].as_ref().unwrap().placed, Placed::Written);
 }
 
+/// What a run left that died two hours ago.
+fn old_temp(dir: &str) -> String {
+    let name = format!("{dir}/{}", temp_name());
+    fs::write(&name, "half").unwrap();
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    let file = fs::File::options().write(true).open(&name).unwrap();
+    file.set_modified(old).unwrap();
+    name
+}
+
 #[tokio::test]
 async fn what_a_dead_run_left_is_swept() {
     let (_folder, dir) = folder();
-    let names = [format!("{dir}/{}", temp_name()), format!("{dir}/{}", temp_name())];
-    for name in &names {
-        fs::write(name, "half").unwrap();
-    }
-    let old = SystemTime::now() - Duration::from_secs(7200);
-    fs::File::options()
-        .write(true)
-        .open(&names[0])
-        .unwrap()
-        .set_modified(old)
-        .unwrap();
+    let names = [old_temp(&dir), format!("{dir}/{}", temp_name())];
+    fs::write(&names[1], "half").unwrap();
     place(&format!("{dir}/bt"), "x", Mode::Write).await.unwrap();
     assert!(!Path::new(&names[0]).exists());
     assert!(
@@ -160,10 +161,18 @@ async fn a_file_goes_to_its_owner_or_nowhere() {
         ..Here::default()
     };
     let files = [file(&path, "x")];
+    let left = [54_321, 54_322].map(|owner| (owner, old_temp(&dir)));
+    if rustix::process::geteuid().is_root() {
+        for (owner, name) in &left {
+            rustix::fs::chown(name, Some(rustix::fs::Uid::from_raw(*owner)), None).unwrap();
+        }
+    }
     let landed = here.place(&files, Mode::Write).await.unwrap().files.remove(0);
     if rustix::process::geteuid().is_root() {
         assert_eq!(landed.unwrap().uid, Some(54_321));
         assert_eq!(fs::metadata(&path).unwrap().uid(), 54_321);
+        let stay = left.map(|(_, name)| Path::new(&name).exists());
+        assert_eq!(stay, [false, true], "only the owner's and ours are swept");
         rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(0)), None).unwrap();
         let again = here
             .place(&files, Mode::Write)

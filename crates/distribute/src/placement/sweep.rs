@@ -27,7 +27,19 @@ fn is_temp_name(name: &str) -> bool {
     })
 }
 
-/// Removes from `directory` what dead runs of this account left there; `now` is the time by our clock. Returns how many.
+/// The directories of these files, each once.
+pub(crate) fn directories(files: &[File]) -> BTreeSet<&str> {
+    let each = files.iter().filter_map(|file| split(&file.path).ok());
+    each.map(|(directory, _)| directory).collect()
+}
+
+/// The time by our clock, in seconds since 1970.
+pub(crate) fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// Removes from `directory` what dead runs of this account left there, be it of the owner files are given to; `now` is the time by our clock. Returns how many.
 ///
 /// It is housekeeping: what does not work is left for the next time.
 pub(crate) async fn sweep<S: Sftp>(sftp: &mut S, directory: &str, now: u64) -> usize {
@@ -43,7 +55,8 @@ pub(crate) async fn sweep<S: Sftp>(sftp: &mut S, directory: &str, now: u64) -> u
         let old = attrs
             .modified
             .is_some_and(|then| then.saturating_add(DEAD_AFTER) < now);
-        if old && attrs.kind == Kind::File && attrs.uid == Some(own) {
+        let ours = attrs.uid == Some(own) || (attrs.uid.is_some() && attrs.uid == sftp.owner());
+        if old && attrs.kind == Kind::File && ours {
             let path = beside(directory, &name);
             match sftp.remove(&path).await {
                 Ok(()) => {
