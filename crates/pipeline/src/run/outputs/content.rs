@@ -255,7 +255,7 @@ enum NotUsable {
     #[error("{path} is not a plain file")]
     NotAFile { path: String },
     #[error(
-        "{path} may be written by others than its owner (mode {mode:04o}): anybody could have put it there"
+        "{path} may be written by others than its owner (mode {mode:04o}): anybody could have put it there; take that from them (chmod go-w)"
     )]
     OpenToOthers { path: String, mode: u32 },
     #[error("{path} has {size} bytes; from 1 to {} are given out", distribute::MAX_FILE)]
@@ -347,15 +347,18 @@ fn read_source(source: &Path) -> Result<SecretBytes, NotUsable> {
         return Err(NotUsable::OpenToOthers { path: path(), mode });
     }
     let limit = u64::try_from(distribute::MAX_FILE).unwrap_or(u64::MAX);
-    if about.len() == 0 || about.len() > limit {
-        return Err(NotUsable::Size {
-            path: path(),
-            size: about.len(),
-        });
-    }
-    let mut content = Vec::with_capacity(distribute::MAX_FILE);
-    file.take(limit).read_to_end(&mut content).map_err(unreadable)?;
-    Ok(SecretBytes::new(content))
+    let fits = |size: u64| match (1..=limit).contains(&size) {
+        true => Ok(()),
+        false => Err(NotUsable::Size { path: path(), size }),
+    };
+    fits(about.len())?;
+    let mut content = Vec::with_capacity(distribute::MAX_FILE + 1);
+    let read = file.take(limit + 1).read_to_end(&mut content);
+    let content = SecretBytes::new(content);
+    read.map_err(unreadable)?;
+    // whoever makes it may have been at it meanwhile: what was cut short or emptied is not given out
+    fits(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
+    Ok(content)
 }
 
 /// What an output should hold by what is in hand, without asking anybody; `None` if that is not known.
@@ -422,3 +425,6 @@ pub(crate) fn forget_bearers(world: &World, service: &Service, key: &ServiceKey)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
