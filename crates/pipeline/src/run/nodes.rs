@@ -44,7 +44,7 @@ pub(super) async fn remember(world: &World) {
 pub(super) fn way_before(world: &World, service: &Service, node: &str) -> Option<String> {
     let ssh = service.ssh_on(node);
     let login = world.node_logins.get(&(node.to_ascii_lowercase(), ssh.port))?;
-    let has_keys = ssh.public_keys && !ssh.identity_files.is_empty();
+    let has_keys = ssh.public_keys && !(ssh.identity_files.is_empty() && ssh.agent.is_none());
     let transport = match Method::named(&login.method)? {
         Method::Gssapi if ssh.kerberos => distribute::Transport::Russh,
         Method::PublicKey if has_keys => distribute::Transport::Libssh2,
