@@ -62,6 +62,7 @@ mod options;
 pub mod oracles;
 mod penalties;
 mod placement;
+mod said;
 mod ssh;
 mod told;
 

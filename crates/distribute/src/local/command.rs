@@ -3,16 +3,13 @@
 use std::{collections::HashSet, path::PathBuf, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    process::{Child, ChildStderr},
-};
+use tokio::{io::AsyncWriteExt, process::Child};
 
 use super::{Brought, Sink};
-use crate::{Difference, Error, File, FileError, Landed, Mode, Placed, dial::clip, told};
+use crate::{Difference, Error, File, FileError, Landed, Mode, Placed, dial::clip, said::said, told};
 
 /// All that is kept of what a command says.
-const MAX_SAID: usize = 4096;
+const MAX_SAID: u64 = 4096;
 
 /// As many of a secret's bytes in a command's words give it away.
 const TELLTALE: usize = 8;
@@ -127,11 +124,14 @@ impl Running {
                 let _ = stdin.shutdown().await;
             }
         };
-        let words = tokio::spawn(words(stderr));
+        let words = stderr.map(|stderr| tokio::spawn(said(stderr, MAX_SAID)));
         let (status, ()) = tokio::join!(self.0.wait(), give);
-        // something it left running may hold its end open for ever
-        let said = tokio::time::timeout(PARTING, words).await;
-        Ok((status?, said.ok().and_then(Result::ok).unwrap_or_default()))
+        let said = match words {
+            // something it left running may hold its end open for ever
+            Some(words) => tokio::time::timeout(PARTING, words).await.ok(),
+            None => None,
+        };
+        Ok((status?, said.and_then(Result::ok).unwrap_or_default()))
     }
 }
 
@@ -147,16 +147,6 @@ impl Drop for Running {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
-}
-
-async fn words(stderr: Option<ChildStderr>) -> Vec<u8> {
-    let mut said = Vec::new();
-    if let Some(mut stderr) = stderr {
-        let limit = u64::try_from(MAX_SAID).unwrap_or(u64::MAX);
-        let _ = (&mut stderr).take(limit).read_to_end(&mut said).await;
-        let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
-    }
-    said
 }
 
 /// What it said, unless any of the secret is in it.

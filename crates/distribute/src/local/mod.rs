@@ -3,17 +3,14 @@
 mod command;
 mod files;
 
-use std::{
-    collections::BTreeSet,
-    time::{Instant, SystemTime},
-};
+use std::time::Instant;
 
 pub use command::Command;
 use futures_util::FutureExt;
 
 use crate::{
     Error, File, FileError, Gate, Landed, Limits, Mode, Node,
-    placement::{Failed, Fault, Sftp, directory, place_file, sweep, temp_name},
+    placement::{Failed, Fault, Sftp, clock, directories, place_file, sweep, temp_name},
     told,
 };
 
@@ -136,11 +133,8 @@ impl Here {
         let mut here = files::Here::new(self.owner);
         let results = files.iter().map(|file| self.one(&mut here, file, mode)).collect();
         if mode == Mode::Write {
-            let now = SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs());
-            let directories: BTreeSet<&str> = files.iter().filter_map(|file| directory(&file.path)).collect();
-            for directory in directories {
+            let now = clock();
+            for directory in directories(files) {
                 // local calls are never pending
                 let _ = sweep(&mut here, directory, now).now_or_never();
             }

@@ -9,7 +9,7 @@ mod sweep;
 mod why;
 
 pub(crate) use ops::{Attrs, Fault, Kind, Sftp, Space};
-pub(crate) use sweep::{sweep, temp_name};
+pub(crate) use sweep::{clock, directories, sweep, temp_name};
 use zeroize::Zeroizing;
 
 use crate::{Difference, File, FileError, Landed, MAX_FILE, Mode, Placed};
@@ -338,11 +338,6 @@ async fn discard<S: Sftp>(sftp: &mut S, temp: &str, after: &Fault) {
 /// Where the temporary file of a destination is, if the destination can be one.
 pub(crate) fn temp_path(path: &str, temp: &str) -> Option<String> {
     split(path).ok().map(|(directory, _)| beside(directory, temp))
-}
-
-/// The directory of a destination, if it can be one.
-pub(crate) fn directory(path: &str) -> Option<&str> {
-    split(path).ok().map(|(directory, _)| directory)
 }
 
 fn beside(directory: &str, temp: &str) -> String {

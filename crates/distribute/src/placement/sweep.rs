@@ -1,6 +1,9 @@
 //! Temporary files that a run left behind when it died, also one of another process.
 
-use super::{Attrs, Kind, Sftp, beside};
+use std::{collections::BTreeSet, time::SystemTime};
+
+use super::{Attrs, Kind, Sftp, beside, split};
+use crate::File;
 
 /// Temporary files begin like this, and go on with 128 random bits in hexadecimal digits: in a directory everybody may
 /// write to nobody can stand in their way.

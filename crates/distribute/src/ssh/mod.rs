@@ -13,10 +13,9 @@ mod russh;
 pub(crate) mod sftp;
 
 use std::{
-    collections::BTreeSet,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
     dial::{Deadline, Link},
     identity::{self, Credential},
     known_hosts::KnownHosts,
-    placement::{Failed, Fault, Sftp, directory, place_file, sweep, temp_name, temp_path},
+    placement::{Failed, Fault, Sftp, clock, directories, place_file, sweep, temp_name, temp_path},
     told,
 };
 
@@ -163,6 +162,7 @@ async fn auto(
     };
     ask(job, ticket, gss, keys).await
 }
+
 /// What the node took before, if a session with a ticket can go that way: what was remembered of one with keys says
 /// nothing to one that has none.
 fn way_known(job: &Job, has_keys: bool) -> Option<Method> {
@@ -173,14 +173,13 @@ fn way_known(job: &Job, has_keys: bool) -> Option<Method> {
     })
 }
 
-
 async fn ask(
     job: &Job,
     ticket: &kerberos::Ticket,
     gss: &kerberos::Gss,
     keys: &[PathBuf],
-    let has_keys = has_keys(job, keys);
 ) -> Result<Report, Error> {
+    let has_keys = has_keys(job, keys);
     let asking = job.at_node.asking.lock().await;
     if way_known(job, has_keys).is_some() {
         // Another session found out while this one waited.
@@ -356,15 +355,8 @@ async fn sweep_up<S: Sftp>(sftp: &mut S, job: &Job) {
     if job.mode != Mode::Write {
         return;
     }
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let directories: BTreeSet<&str> = job
-        .files
-        .iter()
-        .filter_map(|file| directory(&file.path))
-        .collect();
-    for directory in directories {
+    let now = clock();
+    for directory in directories(&job.files) {
         if job.at_node.sweep_is_due(&job.node.user, directory) {
             sftp.set_deadline(Deadline::new(SWEEPING, job.ends).at);
             sweep(sftp, directory, now).await;

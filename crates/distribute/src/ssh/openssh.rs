@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, join},
+    io::join,
     process::{Child, Command},
 };
 
@@ -20,6 +20,7 @@ use super::{Job, sftp, work};
 use crate::{
     Chosen, Error, Identity, Method, Report, Stage, Transport, Trust, Verdict,
     dial::{Deadline, clip},
+    said::said,
 };
 
 /// All that is kept of what ssh says about itself.
@@ -59,11 +60,7 @@ pub(super) async fn run(job: &Job, program: &Path, identities: &[Identity]) -> R
         return Err(failed("it has no standard streams".to_owned()));
     };
     let saying = tokio::spawn(async move {
-        let mut said = Vec::new();
-        let mut stderr = stderr;
-        let _ = (&mut stderr).take(MAX_SAID).read_to_end(&mut said).await;
-        // It must not stop because nobody listens any more.
-        let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+        let said = said(stderr, MAX_SAID).await;
         String::from_utf8_lossy(&said).into_owned()
     });
     let starting = sftp::Session::start(join(stdout, stdin), job.limits.total);
