@@ -78,29 +78,19 @@ fn jobsub_takes_the_files_for_managed_ones_and_the_role_from_its_file() {
     let operator = Operator::new();
     operator.run(&[]).all(&["done", "fresh"]);
     for node in NODES {
-        for service in SERVICES {
+        for services in SERVICES.chunk_by(|one, next| one.account == next.account) {
             // of one account with several roles jobsub takes the one that owns the shared files
-            let mut of_account = SERVICES.iter().filter(|s| s.account == service.account);
-            let primary = of_account.clone().next().unwrap();
-            let services: Vec<&str> = of_account.by_ref().map(|s| s.condor).collect();
-            let output = std::process::Command::new("/usr/sbin/chroot")
-                .arg(format!("--userspec={}:100", service.uid))
-                .arg(bed().node_root(node.server))
-                .args(["sh", "-c", JOBSUB, "sh"])
-                .args(&services)
-                .env_clear()
-                .env("PATH", "/usr/bin:/bin")
-                .env("GROUP", service.experiment)
+            let primary = &services[0];
+            let names: Vec<&str> = services.iter().map(|s| s.condor).collect();
+            let root = bed().node_root(node.server);
+            let output = testkit::consumers::script(&root, primary.uid, JOBSUB)
+                .args(&names)
+                .env("GROUP", primary.experiment)
                 .output()
                 .unwrap();
             let said = String::from_utf8_lossy(&output.stdout);
             let role = format!("{}\n", primary.role);
-            let of_group = SERVICES
-                .iter()
-                .find(|s| s.account == service.account && s.experiment == service.experiment)
-                .unwrap();
-            assert_eq!(said, role, "{} on {}: {services:?}", service.account, node.name);
-            assert_eq!(of_group.role, primary.role);
+            assert_eq!(said, role, "{} on {}: {names:?}", primary.account, node.name);
         }
     }
 }
@@ -125,23 +115,9 @@ fn the_storer_of_jobsub_uses_the_managed_file_and_leaves_it_alone() {
     for service in SERVICES.iter().filter(|s| s.account == "dunepro") {
         let path = format!("/tmp/vt_u{}-{}", service.uid, service.condor);
         let before = std::fs::read(bed().node_path("gss", &path)).unwrap();
-        let output = std::process::Command::new("chroot")
-            .arg(format!("--userspec={}:100", service.uid))
-            .arg(bed().node_root("gss"))
-            .args([
-                "sh",
-                "-c",
-                STORER,
-                "sh",
-                service.condor,
-                service.issuer(),
-                service.role,
-            ])
+        let output = testkit::consumers::script(&bed().node_root("gss"), service.uid, STORER)
+            .args([service.condor, service.issuer(), service.role])
             .arg(service.account().credkey())
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("HOME", "/tmp")
-            .env("LC_ALL", "C.UTF-8")
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

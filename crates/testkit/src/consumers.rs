@@ -10,6 +10,20 @@ use crate::site::{Service, VAULT};
 const INTO_A_FILE: &str =
     r#"f=$(mktemp) && htgettoken "$@" --outfile "$f" >&2 && cat "$f"; s=$?; rm -f "$f"; exit $s"#;
 
+/// A shell's script on a node, as an account, with nothing of our environment; its arguments are the caller's to add.
+pub fn script(node_root: &Path, uid: u32, script: &str) -> Command {
+    let mut command = Command::new("chroot");
+    command
+        .arg(format!("--userspec={uid}:100"))
+        .arg(node_root)
+        .args(["sh", "-c", script, "sh"])
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/tmp")
+        .env("LC_ALL", "C.UTF-8");
+    command
+}
+
 /// The real htgettoken on a node, as the service's account, with nothing but the pushed file: no ticket, no browser.
 /// The bearer token comes on standard output.
 pub fn htgettoken(node_root: &Path, service: &Service) -> Command {
@@ -17,11 +31,8 @@ pub fn htgettoken(node_root: &Path, service: &Service) -> Command {
         uid, condor, role, ..
     } = service;
     let credkey = service.account().credkey();
-    let mut command = Command::new("chroot");
+    let mut command = script(node_root, *uid, INTO_A_FILE);
     command
-        .arg(format!("--userspec={uid}:100"))
-        .arg(node_root)
-        .args(["sh", "-c", INTO_A_FILE, "sh"])
         .args([
             "--vaultserver",
             VAULT.name,
@@ -36,11 +47,7 @@ pub fn htgettoken(node_root: &Path, service: &Service) -> Command {
             "--vaulttokenfile",
             &format!("/tmp/vt_u{uid}-{condor}"),
         ])
-        .args(["--nooidc", "--nokerberos", "--nossh", "--quiet"])
-        .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", "/tmp")
-        .env("LC_ALL", "C.UTF-8");
+        .args(["--nooidc", "--nokerberos", "--nossh", "--quiet"]);
     command
 }
 
