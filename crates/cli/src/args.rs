@@ -218,21 +218,6 @@ pub(crate) struct SelectionArgs {
     pub(crate) node: Vec<String>,
 }
 
-impl SelectionArgs {
-    /// Whether nothing is left out.
-    pub(crate) fn is_everything(&self) -> bool {
-        [
-            &self.service,
-            &self.experiment,
-            &self.role,
-            &self.credd,
-            &self.node,
-        ]
-        .iter()
-        .all(|names| names.is_empty())
-    }
-}
-
 impl From<&SelectionArgs> for pipeline::Selection {
     fn from(args: &SelectionArgs) -> Self {
         Self {
@@ -248,11 +233,23 @@ impl From<&SelectionArgs> for pipeline::Selection {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn whatever_is_selected_leaves_something_out() {
+        let is_all = |words: &[&str]| match super::Cli::parse_from([&["mtk", "run"], words].concat()).command {
+            super::Command::Run(args) => pipeline::Selection::from(&args.selection).is_all(),
+            other => panic!("{other:?}"),
+        };
+        assert!(is_all(&[]));
+        for flag in ["--service", "--experiment", "--role", "--account", "--credd", "--node"] {
+            assert!(!is_all(&[flag, "x"]), "{flag}");
+        }
     }
 
     #[test]

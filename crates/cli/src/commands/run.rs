@@ -41,7 +41,7 @@ pub(crate) async fn run(cli: &Cli, args: &RunArgs, what: What) -> Result<Exit, P
         (true, _) => Notices::Off,
         (_, true) => Notices::Test,
         _ => Notices::On {
-            whole: what == What::Run && args.selection.is_everything(),
+            whole: what == What::Run && Selection::from(&args.selection).is_all(),
         },
     };
     let selection = site::selected(&site, Selection::from(&args.selection))?;
