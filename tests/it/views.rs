@@ -59,6 +59,12 @@ fn every_command_takes_the_same_selection() {
         (&["doctor", "--experiment", "nove"], "nova"),
         (&["push", "--credd", "ap11.mtk.test"], "ap1.mtk.test"),
         (&["run", "--credd", "ap11.mtk.test"], "ap1.mtk.test"),
+        (&["revoke", "--credd", "ap11.mtk.test", "--yes"], "ap1.mtk.test"),
+        (
+            &["doctor", "--account", "novapro", "--credd", "ap11.mtk.test"],
+            "ap1.mtk.test",
+        ),
+        (&["uids", "show", "--credd", "ap11.mtk.test"], "ap1.mtk.test"),
     ] {
         let ran = operator.mtk(args);
         assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.stderr);

@@ -242,12 +242,20 @@ mod tests {
 
     #[test]
     fn whatever_is_selected_leaves_something_out() {
-        let is_all = |words: &[&str]| match super::Cli::parse_from([&["mtk", "run"], words].concat()).command {
+        let is_all = |words: &[&str]| match super::Cli::parse_from([&["mtk", "run"], words].concat()).command
+        {
             super::Command::Run(args) => pipeline::Selection::from(&args.selection).is_all(),
             other => panic!("{other:?}"),
         };
         assert!(is_all(&[]));
-        for flag in ["--service", "--experiment", "--role", "--account", "--credd", "--node"] {
+        for flag in [
+            "--service",
+            "--experiment",
+            "--role",
+            "--account",
+            "--credd",
+            "--node",
+        ] {
             assert!(!is_all(&[flag, "x"]), "{flag}");
         }
     }

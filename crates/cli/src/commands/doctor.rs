@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use config::Site;
-use pipeline::{Check, Diagnosis, Health, Selection};
+use pipeline::{Check, Diagnosis, Health, Hop, Selection};
 use serde_json::json;
 
 use super::run::open_to_read;
@@ -34,6 +34,7 @@ pub(crate) async fn doctor(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
     let patients = Patients::of(&site, &args.services, &args.selection)?;
     let state = open_to_read(&site::state_dir(cli, &site)).await?;
+    let snapshot = state.snapshot().await.map_err(Problem::usage)?;
     let (_stopper, stop) = pipeline::stop_pair();
     let mut all = Vec::new();
     for service in &patients.services {
@@ -61,6 +62,13 @@ pub(crate) async fn doctor(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
         }
     }
     let failed = all.iter().any(|d| d.worst() == Health::Failed) || !patients.broken.is_empty();
+    if !failed {
+        // a credd of which nothing is remembered is one if the collectors have it
+        let mut known = pipeline::known_credds(&site, &snapshot);
+        let found = all.iter().flat_map(|d| &d.checks).filter(|c| c.hop == Hop::Credd);
+        known.extend(found.map(|c| c.peer.clone()));
+        site::credds_exist(&site, &patients.selection, &known)?;
+    }
     Ok(if failed { Exit::SomeFailed } else { Exit::Fresh })
 }
 

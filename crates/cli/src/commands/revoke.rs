@@ -11,7 +11,7 @@ use credential::LongToken;
 use pipeline::{Ended, Selection, Step};
 use serde_json::json;
 
-use super::{doctor::Patients, run::open_beside};
+use super::{doctor::Patients, run::open_beside, status::snapshot};
 use crate::{
     Problem,
     args::{Cli, Output, SelectionArgs},
@@ -61,6 +61,12 @@ pub(crate) async fn revoke(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
         return Err(Problem::usage(anyhow!("say which services are meant")));
     }
     let meant = Patients::of(&site, &args.services, &args.selection)?;
+    let dir = site::state_dir(cli, &site);
+    if !meant.selection.credds.is_empty() {
+        // every service that finds its credds by itself may have one of any name
+        let known = pipeline::known_credds(&site, &snapshot(&dir).await?);
+        site::credds_exist(&site, &meant.selection, &known)?;
+    }
     for (service, reason) in &meant.broken {
         output::warn(&format!(
             "{service} cannot be set up, and nothing of it is taken back: {reason}"
@@ -71,7 +77,6 @@ pub(crate) async fn revoke(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     if !args.yes {
         ask(&meant.services, args.everywhere).map_err(Problem::usage)?;
     }
-    let dir = site::state_dir(cli, &site);
     // a panic button does not wait for whoever is at work
     let (lock, state) = open_beside(&dir).await?;
     if lock.is_none() {

@@ -5,7 +5,10 @@ use pipeline::{Selection, UidAnswer, UidOutcome};
 use serde_json::json;
 use state::State;
 
-use super::run::{lock, open, open_to_read};
+use super::{
+    run::{lock, open, open_to_read},
+    status::snapshot,
+};
 use crate::{
     Problem,
     args::{Cli, Output, SelectionArgs},
@@ -66,6 +69,8 @@ async fn refresh(cli: &Cli, RefreshArgs { args, dry_run }: &RefreshArgs) -> Resu
         (Some(lock(&dir)?), open(&dir).await?)
     };
     let (_stopper, stop) = pipeline::stop_pair();
+    let snapshot = state.snapshot().await.map_err(Problem::usage)?;
+    site::credds_exist(&site, &selection, &pipeline::known_credds(&site, &snapshot))?;
     let answers = pipeline::refresh_uids(&site, &state, &selection, *dry_run, stop).await;
     state.close().await;
     let answers = answers.map_err(|f| Problem::usage(anyhow!("{}: {}", f.peer, f.text)))?;
@@ -109,6 +114,8 @@ async fn show(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let site = site::load(cli)?;
     let selection = site::selected(&site, Selection::from(&args.selection))?;
     let dir = site::state_dir(cli, &site);
+    let credds = pipeline::known_credds(&site, &snapshot(&dir).await?);
+    site::credds_exist(&site, &selection, &credds)?;
     let known = match State::open_read_only(&dir).await {
         Ok(state) => state.uids().await,
         Err(state::Error::NoState { .. }) => Ok(std::collections::BTreeMap::new()),
