@@ -1,7 +1,7 @@
 //! mtk called as one of the Go service's programs, `token-push` or `refresh-uids-from-ferry`: their flags become command
 //! lines of ours.
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use pipeline::Selection;
 
 use crate::{Problem, args::Cli, exit::Exit, output, site};
@@ -97,24 +97,24 @@ impl TokenPush {
         }
         let mut run = vec![if stays { "refresh" } else { "run" }.to_owned()];
         run.append(&mut select);
-        let mut unused = Vec::new();
         // who onboards is there and sees what happens
         let nobody = self.both.disable_notifications || self.run_onboarding;
-        for (said, ours) in [(nobody, "dont-notify"), (self.both.no_loki, "no-loki")] {
-            match (said, takes("run", ours)) {
-                (true, true) => run.push(format!("--{ours}")),
-                (true, false) if self.both.disable_notifications => {
-                    unused.push("--disable-notifications: mtk notifies nobody")
-                }
-                _ => {}
-            }
-        }
-        // who is told of a test is in notifications_test
-        if self.test && !nobody {
-            run.push("--test-notices".to_owned());
-        }
+        let flags = [
+            (nobody, "--dont-notify"),
+            (self.both.no_loki, "--no-loki"),
+            // who is told of a test is in notifications_test
+            (self.test && !nobody, "--test-notices"),
+        ];
+        run.extend(
+            flags
+                .iter()
+                .filter(|(said, _)| *said)
+                .map(|(_, ours)| (*ours).to_owned()),
+        );
+        let mut unused = Vec::new();
+        // told elsewhere for once, they would count as told to those of the configuration
         if self.both.admin.is_some() {
-            unused.push("--admin: see notifications in the configuration");
+            unused.push("--admin: who is mailed is in the configuration (notifications.admin_email)");
         }
         lines.push(run);
         Ours { lines, unused }
@@ -139,13 +139,6 @@ impl RefreshUids {
             unused,
         }
     }
-}
-
-/// Whether a command of ours has such a flag.
-fn takes(command: &str, flag: &str) -> bool {
-    Cli::command()
-        .find_subcommand(command)
-        .is_some_and(|c| c.get_arguments().any(|a| a.get_long() == Some(flag)))
 }
 
 /// Does what `token-push` would have been asked to.
@@ -240,6 +233,24 @@ mod tests {
                 "token-push -s a -s b -t=true extra",
                 &["refresh --service b --test-notices"],
             ),
+            (
+                "token-push -rs dune_production",
+                &[
+                    "onboard dune_production",
+                    "refresh --service dune_production --dont-notify",
+                ],
+            ),
+            (
+                "token-push -rps dune_production -e mu2e",
+                &[
+                    "onboard dune_production",
+                    "run --service dune_production --dont-notify",
+                ],
+            ),
+            (
+                "token-push --disable-notifications -t",
+                &["refresh --dont-notify"],
+            ),
             ("refresh-uids-from-ferry --configfile=/x -v", &["uids refresh"]),
             ("refresh-uids-from-ferry -t", &["uids refresh --dry-run"]),
         ] {
@@ -249,17 +260,6 @@ mod tests {
                 "{line}"
             );
         }
-        let (onboard, _) = ours("token-push -rs dune_production");
-        assert_eq!(onboard[0], "onboard dune_production");
-        assert!(
-            onboard[1].starts_with("refresh --service dune_production"),
-            "{onboard:?}"
-        );
-        let (pushed, _) = ours("token-push -rps dune_production");
-        assert!(
-            pushed[1].starts_with("run --service dune_production"),
-            "{pushed:?}"
-        );
         assert_eq!(ours("token-push --admin a@b --no-loki").0, ["run --no-loki"]);
         assert_eq!(ours("token-push --admin a@b").1, 1);
         assert_eq!(
