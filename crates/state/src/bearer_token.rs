@@ -103,15 +103,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-
-    fn service(account: &str) -> ServiceKey {
-        ServiceKey {
-            experiment: "dune".into(),
-            role: "production".into(),
-            account: account.into(),
-            principal: "p@R".into(),
-        }
-    }
+    use crate::records::of_account as service;
 
     fn kept() -> KeptBearer {
         let at = |s| Timestamp::from_second(s).unwrap();

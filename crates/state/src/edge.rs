@@ -183,12 +183,7 @@ mod tests {
     use super::*;
 
     fn service() -> ServiceKey {
-        ServiceKey {
-            experiment: "dune".into(),
-            role: "production".into(),
-            account: "dunepro".into(),
-            principal: "dunepro/managedtokens/mtk.test@MTK.TEST".into(),
-        }
+        crate::records::of_account("dunepro")
     }
 
     #[test]

@@ -215,3 +215,14 @@ impl Snapshot {
         })
     }
 }
+
+/// A service for tests.
+#[cfg(test)]
+pub(crate) fn of_account(account: &str) -> ServiceKey {
+    ServiceKey {
+        experiment: "dune".into(),
+        role: "production".into(),
+        account: account.into(),
+        principal: format!("{account}/managedtokens/mtk.test@MTK.TEST"),
+    }
+}

@@ -1,8 +1,11 @@
 //! Export and import, UIDs, and that the documented schema is the real one.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::collections::BTreeMap;
 
+use common::at;
 use credential::{Lifetime, NodeToken};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -11,17 +14,8 @@ use state::{
     Consent, EdgeId, ImportError, Learnt, Login, NodeLogin, NodeTokenRecord, Push, ServiceKey, State, Store,
 };
 
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(seconds).unwrap()
-}
-
 fn service() -> ServiceKey {
-    ServiceKey {
-        experiment: "dune".into(),
-        role: "production".into(),
-        account: "dunepro".into(),
-        principal: "dunepro/managedtokens/mtk.test@MTK.TEST".into(),
-    }
+    common::service("dunepro")
 }
 
 struct Dir(tempfile::TempDir);

@@ -1,28 +1,18 @@
 //! The state in real directories, with real SQLite.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
+use common::{at, service};
 use credential::{Lifetime, NodeToken, VaultToken};
-use jiff::{SignedDuration, Timestamp};
-use state::{EdgeId, Error, Login, NodeTokenRecord, Opened, Push, ServiceKey, State, Store};
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(seconds).unwrap()
-}
-
-fn service(account: &str) -> ServiceKey {
-    ServiceKey {
-        experiment: "dune".into(),
-        role: "production".into(),
-        account: account.into(),
-        principal: format!("{account}/managedtokens/mtk.test@MTK.TEST"),
-    }
-}
+use jiff::SignedDuration;
+use state::{EdgeId, Error, Login, NodeTokenRecord, Opened, Push, State, Store};
 
 fn store(account: &str, credd: &str, stored_at: i64) -> Store {
     Store {

@@ -1,22 +1,15 @@
 //! What is remembered for people alone: the last tries of an edge, and what they silenced.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use jiff::Timestamp;
+mod common;
+
+use common::at;
 use state::{
     EdgeId, Fared, Fault, ServiceKey, Silence, SilenceKind, State, is_service_silenced, is_silenced,
 };
 
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(seconds).unwrap()
-}
-
 fn service() -> ServiceKey {
-    ServiceKey {
-        experiment: "dune".into(),
-        role: "production".into(),
-        account: "dunepro".into(),
-        principal: "dunepro/managedtokens/mtk.test@MTK.TEST".into(),
-    }
+    common::service("dunepro")
 }
 
 fn push(node: &str) -> EdgeId {
