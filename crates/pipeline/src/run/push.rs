@@ -44,6 +44,19 @@ pub(crate) struct Letter {
     pub(crate) outputs: Vec<Prepared>,
 }
 
+impl Letter {
+    fn item(&self, destination: &Destination, ready: Ready) -> Item {
+        Item {
+            index: self.index,
+            service: self.service.clone(),
+            known: self.known.clone(),
+            destination: destination.clone(),
+            ready,
+            planned: None,
+        }
+    }
+}
+
 /// Where an item goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -171,30 +184,19 @@ fn sort(world: &World, bag: Vec<Letter>) -> BTreeMap<String, Vec<Item>> {
             .iter()
             .filter(|n| world.request.selection.wants_node(n));
         for node in nodes {
-            let found = destinations(world, &letter, node);
-            let items = match &found {
-                Ok(found) => items(world, &letter, found),
-                // outputs without a token say it themselves
-                Err(_) if letter.token.is_none() => Ok(Vec::new()),
-                Err(failure) => Err(failure.clone()),
-            };
-            let items = items.unwrap_or_else(|failure| {
-                undelivered(world, &letter, node, failure);
-                Vec::new()
-            });
-            by_node.entry(node.clone()).or_default().extend(items);
-            if !letter.outputs.is_empty() {
-                match &found {
-                    Ok(found) => by_node
-                        .entry(node.clone())
-                        .or_default()
-                        .extend(outputs(world, &letter, node, found)),
-                    // said already, unless there was no token to say it of
-                    Err(failure) if letter.token.is_none() => {
-                        undelivered(world, &letter, node, failure.clone());
+            let here = by_node.entry(node.clone()).or_default();
+            match destinations(world, &letter, node) {
+                Ok(found) => {
+                    match items(world, &letter, &found) {
+                        Ok(items) => here.extend(items),
+                        Err(failure) => undelivered(world, &letter, node, failure),
                     }
-                    Err(_) => {}
+                    here.extend(outputs(world, &letter, node, &found));
                 }
+                Err(failure) if letter.token.is_some() || !letter.outputs.is_empty() => {
+                    undelivered(world, &letter, node, failure);
+                }
+                Err(_) => {}
             }
         }
     }
@@ -232,13 +234,9 @@ fn items(world: &World, letter: &Letter, destinations: &[Destination]) -> Result
             (Kind::VaultTokenDefault | Kind::VaultTokenService, None) => Ready::nothing(),
         };
         Some(Item {
-            index: letter.index,
-            service: service.clone(),
-            known: letter.known.clone(),
-            destination: destination.clone(),
-            ready,
             // what holds no token is what it is, whatever token there will be
             planned: planned.clone().filter(|_| destination.kind != Kind::DefaultRole),
+            ..letter.item(destination, ready)
         })
     };
     Ok(destinations.iter().filter_map(item).collect())
@@ -254,14 +252,7 @@ fn outputs(world: &World, letter: &Letter, node: &str, destinations: &[Destinati
         let prepared = letter.outputs.iter().find(|(i, _)| *i == usize::from(wanted));
         match prepared {
             None => {}
-            Some((_, Ok(ready))) => items.push(Item {
-                index: letter.index,
-                service: letter.service.clone(),
-                known: letter.known.clone(),
-                destination: destination.clone(),
-                ready: ready.clone(),
-                planned: None,
-            }),
+            Some((_, Ok(ready))) => items.push(letter.item(destination, ready.clone())),
             Some((_, Err(failure))) => {
                 let target = Place::Node(node.to_owned()).target(&destination.path);
                 world.ledger.end(letter.index, target, not_ready(failure));
