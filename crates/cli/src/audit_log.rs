@@ -71,7 +71,7 @@ fn keep(path: PathBuf, mode: u32, command: &str) {
 }
 
 /// The UID somebody logged in with before they became another user, as the kernel keeps it; cron and systemd have none.
-fn logged_in() -> Option<u32> {
+pub(crate) fn logged_in() -> Option<u32> {
     let text = std::fs::read_to_string(Path::new("/proc/self/loginuid")).ok()?;
     text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
 }

@@ -13,6 +13,7 @@ use super::{run::open_beside, status::snapshot};
 use crate::{
     Problem,
     args::{Cli, TableOutput, days},
+    audit_log::logged_in,
     exit::Exit,
     output::{
         self,
@@ -156,12 +157,10 @@ async fn set(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let kind = args.kind.map(SilenceKind::from);
     let mut meant = BTreeSet::new();
     for name in &args.names {
-        let found = of_name(&site, &known, name, kind);
-        site::exist(
-            &site,
-            &found.as_ref().err().map_or_else(Vec::new, |u| vec![u.clone()]),
-        )?;
-        meant.extend(found.unwrap_or_default());
+        match of_name(&site, &known, name, kind) {
+            Ok(found) => meant.extend(found),
+            Err(unmatched) => site::exist(&site, &[unmatched])?,
+        }
     }
     let who = who(args.by.as_deref());
     let (_lock, state) = open_beside(&dir).await?;
@@ -307,11 +306,7 @@ fn who(by: Option<&str>) -> String {
     if let Some(name) = std::env::var_os(crate::env::SUDO_USER).filter(|name| !name.is_empty()) {
         return name.to_string_lossy().into_owned();
     }
-    let login = std::fs::read_to_string("/proc/self/loginuid").ok();
-    let login: Option<u32> = login.and_then(|text| text.trim().parse().ok());
-    let uid = login
-        .filter(|uid| *uid != u32::MAX)
-        .unwrap_or_else(|| rustix::process::getuid().as_raw());
+    let uid = logged_in().unwrap_or_else(|| rustix::process::getuid().as_raw());
     pipeline::user_name(uid).unwrap_or_else(|| uid.to_string())
 }
 
