@@ -179,6 +179,8 @@ fn cron_runs_mtk_as_its_own_user_and_mails_nothing() {
         &["uids", "refresh"],
         &["uids", "accept", "dunepro"],
         &["state", "import", "-"],
+        &["doctor"],
+        &["explain", "login"],
     ] {
         let refused = inside("mtk").args(command).output().unwrap();
         assert_eq!(refused.status.code(), Some(2), "{command:?}");

@@ -36,6 +36,9 @@ pub(crate) fn writes_the_state(command: &Command) -> bool {
             | Command::Run(_)
             | Command::Onboard(_)
             | Command::Revoke(_)
+            // they begin it where there is none, and bring it to this version
+            | Command::Doctor(_)
+            | Command::Explain(_)
             | Command::Uids(UidsCommand::Refresh(_) | UidsCommand::Accept { .. })
             | Command::State(StateCommand::Import(_))
     )
