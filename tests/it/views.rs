@@ -74,29 +74,24 @@ fn every_command_takes_the_same_selection() {
     assert_eq!(none.code, Some(2), "{}", none.stdout);
 
     // one node alone
-    let seen = json(&operator.mtk(&[
-        "status",
-        "--output",
-        "json",
-        "--account",
-        "novapro",
-        "--node",
-        "gss.mtk.test",
-    ]));
+    let there = |command: &str| {
+        let words = [
+            "--output",
+            "json",
+            "--account",
+            "novapro",
+            "--node",
+            "gss.mtk.test",
+        ];
+        json(&operator.mtk(&[&[command], &words as &[&str]].concat()))
+    };
+    let seen = there("status");
     let edges = seen["services"][0]["edges"].as_array().unwrap();
     assert!(
         !edges.is_empty() && edges.iter().all(|e| e["place"] == "gss.mtk.test"),
         "{edges:#?}"
     );
-    let patient = json(&operator.mtk(&[
-        "doctor",
-        "--output",
-        "json",
-        "--account",
-        "novapro",
-        "--node",
-        "gss.mtk.test",
-    ]));
+    let patient = there("doctor");
     let checks = patient["diagnoses"][0]["checks"].as_array().unwrap();
     let nodes: Vec<&Value> = checks.iter().filter(|c| c["hop"] == "node").collect();
     assert!(
@@ -172,6 +167,9 @@ fn lists_matrices_and_checks() {
     std::fs::write(operator.state().join("state.db"), "no database at all").unwrap();
     let (code, line) = check(&["--fail-below", "3d"]);
     assert!(code == 3 && line.starts_with("MTK UNKNOWN: "), "{line}");
+    std::fs::write(&operator.config, "vaultServer: [\n|").unwrap();
+    let (code, line) = check(&["--fail-below", "3d"]);
+    assert!(code == 3 && !line.contains('|'), "{line}");
     let broken = Operator::changed("account: novapro", "acount: novapro");
     let ran = broken.mtk(&["status", "--fail-below", "3d", "--experiment", "nova"]);
     assert!(

@@ -97,7 +97,9 @@ pub(crate) async fn status(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     match checked.await {
         Ok(status) => check(args, &status),
         Err(problem) => {
-            output::data(&format!("MTK UNKNOWN: {:#}", problem.error));
+            // one line, and no numbers behind a bar
+            let said = format!("{:#}", problem.error).replace(['\n', '|'], " ");
+            output::data(&format!("MTK UNKNOWN: {said}"));
             Ok(Exit::Unknown)
         }
     }
