@@ -106,6 +106,9 @@ pub enum Unsendable {
         /// What the stream is.
         is: &'static str,
     },
+    /// A command that changes something, on a session that was resumed without the peer's word on it.
+    #[error("the peer has not said yet whether it knows the session, and only questions may go to it before")]
+    Unanswered,
     /// A direction of the connection has used up its nonces.
     #[error("this connection has sealed as many frames as one key may")]
     Exhausted,

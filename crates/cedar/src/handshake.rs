@@ -138,7 +138,8 @@ pub fn resume(session: Session, command: u32, sinful: &str, nonce: &[u8; 33]) ->
 /// more of them. One that has forgotten the session closes instead of answering the command. `nonce` is 33 fresh random bytes;
 /// `None` for a session that cannot be resumed.
 ///
-/// Only for commands that change nothing. The server's own nonce is in its word alone, so without that word whoever has
+/// Only for commands that change nothing; those of [`store_cred`](crate::commands::store_cred) that do are refused
+/// ([`Unsendable::Unanswered`]). The server's own nonce is in its word alone, so without that word whoever has
 /// recorded the conversation can play it to the server again, which then carries the command out again; what is answered
 /// stays sealed. `nonce` still makes the answer unique: an old one is not taken for it.
 ///

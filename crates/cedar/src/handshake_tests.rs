@@ -5,6 +5,7 @@ use crate::{
     Malformed,
     auth::{Method, MethodFailure},
     classad::{Ad, Value},
+    commands::store_cred,
     security::User,
     testing::hex,
     wire::{Channel, Mode},
@@ -402,6 +403,18 @@ fn resuming() {
             .windows(wanted.len())
             .any(|w| w == wanted.as_bytes())
     };
+    // nothing that changes anything may follow it
+    let proof = at_once.authenticated_as("dunepro").unwrap();
+    let target = store_cred::Target::new("dunepro", &proof).unwrap();
+    let name = store_cred::CredName::new("dune", None).unwrap();
+    let json = credential::SecretBytes::new(b"{}\n".to_vec());
+    assert!(store_cred::query(&proof, &target, &name).is_ok());
+    let add = store_cred::add(&proof, &target, &name, &json);
+    let delete = store_cred::delete(&proof, &target, &name);
+    let everything = store_cred::delete_everything(&proof, &target, store_cred::All);
+    for change in [add, delete, everything] {
+        assert_eq!(change.unwrap_err(), Unsendable::Unanswered);
+    }
     assert!(says("ResumeResponse = false") && says("Nonce = ") && says("Sid = \"s:1\""));
 
     // an answer opens behind the request it was given to, and behind no other; nor do our own words thrown back at us

@@ -82,6 +82,8 @@ pub struct Established {
     pub(crate) session_seconds: Option<u64>,
     pub(crate) lease_seconds: Option<u64>,
     pub(crate) failed: Vec<(Method, MethodFailure)>,
+    /// Resumed without the server's word on it.
+    pub(crate) unanswered: bool,
 }
 
 impl Established {
@@ -144,6 +146,7 @@ impl Established {
         }
         Ok(Authenticated {
             user: self.user.clone(),
+            unanswered: self.unanswered,
         })
     }
 
@@ -178,6 +181,7 @@ impl Established {
             session_seconds: known.session_seconds,
             lease_seconds: known.lease_seconds,
             failed: known.failed,
+            unanswered: false,
         })
     }
 }
@@ -200,6 +204,7 @@ pub(crate) struct Known {
 #[derive(Debug)]
 pub struct Authenticated {
     user: User,
+    unanswered: bool,
 }
 
 impl Authenticated {
@@ -207,6 +212,14 @@ impl Authenticated {
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
+    }
+
+    /// For what changes something at the server: whoever recorded it must not be able to have it carried out again.
+    pub(crate) fn may_change(&self) -> Result<(), Unsendable> {
+        if self.unanswered {
+            return Err(Unsendable::Unanswered);
+        }
+        Ok(())
     }
 }
 
@@ -258,7 +271,11 @@ impl Session {
     /// What it is without the server's answer.
     pub(crate) fn unanswered(self) -> Option<(SessionKey, Established)> {
         let key = self.0.key.clone()?;
-        Some((key, self.0))
+        let established = Established {
+            unanswered: true,
+            ..self.0
+        };
+        Some((key, established))
     }
 
     /// Judges the server's answer to it.
@@ -278,7 +295,12 @@ impl Session {
             }
             None => return Err(Malformed::Missing("ReturnCode").into()),
         }
-        self.unanswered().ok_or(Error::SessionUnknown)
+        let key = self.0.key.clone().ok_or(Error::SessionUnknown)?;
+        let established = Established {
+            unanswered: false,
+            ..self.0
+        };
+        Ok((key, established))
     }
 }
 
@@ -296,6 +318,7 @@ mod tests {
             session_seconds: None,
             lease_seconds: None,
             failed: Vec::new(),
+            unanswered: false,
         }
     }
 

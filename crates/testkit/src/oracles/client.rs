@@ -1,17 +1,21 @@
-//! The whole client state machine against a server that says anything at any time.
+//! The whole client state machine against a server that says anything at any time: one connection, and if the script wants it
+//! another on which the session is resumed.
+
+mod script;
 
 use cedar::{
-    Error,
+    Error, Unsendable,
     auth::{Answer, Method, Question, TlsTurn},
-    commands::store_cred::{self, CredName, Reply, STORE_CRED, Target},
+    commands::store_cred::{self, All, CredName, Reply, STORE_CRED, Target},
     handshake::{self, MAX_MESSAGE, Next, Request},
-    security::{Established, KeyPair, Wish},
+    security::{Authenticated, Established, KeyPair, Wish},
     shared_port,
     wire::{Channel, Incoming, Mode, Outgoing},
 };
+use credential::SecretBytes;
 use zeroize::Zeroizing;
 
-use crate::hostile::{ads, keys::Pair};
+use self::script::Script;
 
 /// The account whose credential it is.
 const OURS: &str = "dunepro";
@@ -21,166 +25,42 @@ const TOKEN: [u8; 15] = [
     0x60, 13, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02, 0x01, 0x00,
 ];
 
-/// What the server does, read off the fuzzer's bytes.
-struct Script<'a> {
-    rest: &'a [u8],
-    channel: Channel,
-    pair: Pair,
-    client_key: Option<String>,
-    /// The user of the last verdict that was sealed with the key.
-    said: Option<&'static str>,
-}
-
-const USERS: [&str; 6] = [
-    "dunepro@mtk.test",
-    "novapro@mtk.test",
-    "ssl@unmapped",
-    "dunepro",
-    "",
-    "dunepro@mtk.test@evil",
-];
-
-impl<'a> Script<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(*first)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::from(self.byte()?) * 2;
-        let (head, rest) = self.rest.split_at(length.min(self.rest.len()));
-        self.rest = rest;
-        Some(head)
-    }
-
-    fn message(&mut self, message: &Outgoing) -> Vec<u8> {
-        self.channel.send(message).unwrap_or_default()
-    }
-
-    fn new_message(&self) -> Outgoing {
-        Outgoing::new(self.channel.mode())
-    }
-
-    fn ad(&mut self, ad: &cedar::classad::Ad) -> Vec<u8> {
-        let message = ad.encode(self.new_message());
-        message.map(|message| self.message(&message)).unwrap_or_default()
-    }
-
-    /// The next bytes on the wire; `None` when it closes.
-    fn next(&mut self) -> Option<Vec<u8>> {
-        Some(match self.byte()? {
-            0 => {
-                let methods = [
-                    "KERBEROS",
-                    "",
-                    "CLAIMTOBE",
-                    "KERBEROS,CLAIMTOBE",
-                    "SSL,FS",
-                    "SCITOKENS,SSL",
-                ];
-                let which = usize::from(self.byte()?);
-                let methods = methods.get(which % methods.len()).unwrap_or(&"");
-                let policy = ads::policy(&self.pair, methods);
-                self.ad(&policy)
-            }
-            1 => self.ad(&ads::open_policy()),
-            // the honest policy and lines of the fuzzer's, which count if they come later
-            2 => {
-                let honest = ads::policy(&self.pair, "KERBEROS");
-                let mut lines: Vec<Vec<u8>> =
-                    honest.iter().map(|(n, v)| format!("{n} = {v}").into()).collect();
-                let more = self.bytes()?;
-                lines.extend(more.split(|b| *b == 0).map(<[u8]>::to_vec));
-                let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
-                let payload = ads::lines(self.channel.mode(), &lines);
-                let message = self.new_message().raw(&payload);
-                self.message(&message)
-            }
-            3 => {
-                let numbers = [
-                    0,
-                    1,
-                    2,
-                    3,
-                    4,
-                    64,
-                    2048,
-                    -1,
-                    i64::MIN,
-                    i64::MAX,
-                    1 << 31,
-                    256,
-                    4096,
-                    128,
-                ];
-                let which = usize::from(self.byte()?);
-                let number = numbers.get(which % numbers.len()).copied().unwrap_or_default();
-                let message = self.new_message().int(number);
-                self.message(&message)
-            }
-            4 => {
-                let payload = self.bytes()?;
-                let message = self.new_message().raw(payload);
-                self.message(&message)
-            }
-            5 => self.bytes()?.to_vec(),
-            6 => {
-                if let Some(key) = self.client_key.as_deref().and_then(|key| self.pair.agree(key)) {
-                    self.channel.seal(&key, [0x5a; 16]);
-                }
-                Vec::new()
-            }
-            7 => {
-                let which = usize::from(self.byte()?);
-                let user = USERS.get(which % USERS.len()).copied().unwrap_or_default();
-                if self.channel.mode() == Mode::Sealed {
-                    self.said = Some(user);
-                }
-                self.ad(&ads::verdict(user, "AUTHORIZED"))
-            }
-            // an AP-REP
-            8 => {
-                let message = self.new_message().int(4).length(3).raw(&[0x6f, 1, 0]);
-                self.message(&message)
-            }
-            9 => {
-                let lines = self.bytes()?;
-                let lines: Vec<&[u8]> = lines.split(|b| *b == 0).collect();
-                let payload = ads::lines(self.channel.mode(), &lines);
-                let code = i64::from(self.byte()?);
-                let message = self.new_message().int(code).raw(&payload);
-                self.message(&message)
-            }
-            // a status and TLS records
-            10 => {
-                let status = i64::from(self.byte()?) - 1;
-                let records = self.bytes()?;
-                let message = self.new_message().int(status).length(records.len()).raw(records);
-                self.message(&message)
-            }
-            11 => {
-                let message = self.new_message().string("a path", "/tmp/FS_XXXa").ok()?;
-                self.message(&message)
-            }
-            _ => return None,
-        })
-    }
-}
-
 /// Our side, and the questions it asked.
 struct Client<'a> {
     channel: Channel,
     script: Script<'a>,
     proven: bool,
+    /// What makes this connection's sealed frames its own.
+    iv: [u8; 16],
+    /// How many sealed messages were taken on this connection.
+    opened: usize,
 }
 
 /// The peer closed.
 struct Closed;
 
 impl Client<'_> {
+    /// A connection as it is when the daemon has it.
+    fn connect(&mut self, through_shared_port: bool) {
+        self.channel = Channel::new();
+        self.script.channel = Channel::new();
+        self.iv = self.iv.map(|byte| byte + 1);
+        (self.script.sealed, self.opened) = (0, 0);
+        if through_shared_port {
+            let Ok(hello) = shared_port::connect("credd", "fuzz", 20) else {
+                panic!("our own id");
+            };
+            if self.send(&hello).is_err() {
+                panic!("nothing is sealed yet");
+            }
+            self.channel.reset_digests();
+            self.script.channel.reset_digests();
+        }
+    }
+
     fn send(&mut self, message: &Outgoing) -> Result<(), Closed> {
         let bytes = self.channel.send(message).map_err(|_| Closed)?;
+        self.script.heard.clone_from(&bytes);
         // counted by the server too, or its digests do not fit
         self.script.channel.push(&bytes);
         while let Ok(Some(_)) = self.script.channel.message(MAX_MESSAGE) {}
@@ -190,7 +70,13 @@ impl Client<'_> {
     fn read(&mut self) -> Result<Incoming, Closed> {
         loop {
             match self.channel.message(MAX_MESSAGE) {
-                Ok(Some(message)) => return Ok(message),
+                Ok(Some(message)) => {
+                    self.opened += usize::from(self.channel.mode() == Mode::Sealed);
+                    if self.opened > self.script.sealed {
+                        panic!("a message was taken that nobody sealed for this connection");
+                    }
+                    return Ok(message);
+                }
                 Ok(None) => {}
                 Err(_) => return Err(Closed),
             }
@@ -257,12 +143,12 @@ impl Client<'_> {
                     state.answer(answer).map_err(Some)?
                 }
                 Next::Seal(key, state) => {
-                    self.channel.seal(&key, [1; 16]);
+                    self.channel.seal(&key, self.iv);
                     let message = self.read().map_err(|Closed| Some(state.closed()))?;
                     state.receive(&message).map_err(Some)?
                 }
                 Next::Ready(key, established) => {
-                    self.channel.seal(&key, [1; 16]);
+                    self.channel.seal(&key, self.iv);
                     return Ok(*established);
                 }
                 Next::Done(established) => return Ok(*established),
@@ -308,28 +194,14 @@ pub fn conversation(data: &[u8]) -> bool {
     ]
     .concat();
     let methods = if flags & 8 == 0 { methods } else { &all };
-    let script = Script {
-        rest,
-        channel: Channel::new(),
-        pair: Pair::new(7),
-        client_key: Some(Pair::new(3).public()),
-        said: None,
-    };
     let mut client = Client {
         channel: Channel::new(),
-        script,
+        script: Script::new(rest),
         proven: false,
+        iv: [0; 16],
+        opened: 0,
     };
-    if flags & 4 != 0 {
-        let Ok(hello) = shared_port::connect("credd", "fuzz", 20) else {
-            panic!("our own id");
-        };
-        if client.send(&hello).is_err() {
-            panic!("nothing is sealed yet");
-        }
-        client.channel.reset_digests();
-        client.script.channel.reset_digests();
-    }
+    client.connect(flags & 4 != 0);
     let Ok(next) = handshake::start(request(pair, wish, methods)) else {
         panic!("our own request");
     };
@@ -343,26 +215,96 @@ pub fn conversation(data: &[u8]) -> bool {
     if wish == Wish::CREDENTIAL && (!established.is_encrypted() || established.method().is_none()) {
         panic!("a conversation for a credential without key or method");
     }
-    command(client, &established)
+    let said = client.script.said.unwrap_or_default();
+    if established.authenticated_as(OURS).is_ok() {
+        let mutual = established
+            .method()
+            .is_some_and(|method| Method::DEFAULT.contains(&method));
+        if (mutual && !client.proven) || said.rsplit_once('@').map(|(user, _)| user) != Some(OURS) {
+            panic!(
+                "a proof from a server that said {said:?} and proved {}",
+                client.proven
+            );
+        }
+    }
+    let came = command(&mut client, &established);
+    if flags & 16 == 0 {
+        return came;
+    }
+    client.connect(flags & 4 != 0);
+    resumed(client, &established, flags & 32 != 0)
 }
 
-fn command(mut client: Client<'_>, established: &Established) -> bool {
+/// The session once more, on a connection of its own. A server that knows it seals when it has read the request, and has given its
+/// word before if it was asked for it; this one may do otherwise.
+fn resumed(mut client: Client<'_>, before: &Established, answered: bool) -> bool {
+    let Some(session) = before.session() else {
+        return false;
+    };
+    let (sinful, nonce) = ("<192.0.2.7:9618>", [2; 33]);
+    let established = if answered {
+        let Ok(next) = handshake::resume(session, STORE_CRED, sinful, &nonce) else {
+            panic!("our own request");
+        };
+        match client.establish(next) {
+            Ok(established) => established,
+            Err(error) => {
+                drop(error.map(|error| error.to_string()));
+                return false;
+            }
+        }
+    } else {
+        let Ok(Some((request, key, established))) =
+            handshake::resume_unanswered(session, STORE_CRED, sinful, &nonce)
+        else {
+            panic!("a session without a key");
+        };
+        if request.mode() != Mode::Plain || client.send(&request).is_err() {
+            panic!("nothing is sealed yet");
+        }
+        client.channel.seal(&key, client.iv);
+        *established
+    };
+    if established.user() != before.user()
+        || established.method() != before.method()
+        || !established.is_encrypted()
+    {
+        panic!("a resumed session is another's than before");
+    }
+    if let Some(1) = client.script.byte() {
+        client.script.seal();
+    }
+    if let Ok(proof) = established.authenticated_as(OURS) {
+        let (target, name) = names(&proof);
+        let secret = SecretBytes::new(b"{}\n".to_vec());
+        let changes = [
+            store_cred::add(&proof, &target, &name, &secret),
+            store_cred::delete(&proof, &target, &name),
+            store_cred::delete_everything(&proof, &target, All),
+        ];
+        if changes
+            .iter()
+            .any(|change| matches!(change, Err(Unsendable::Unanswered)) == answered)
+        {
+            panic!("a change for a server that has not said its word");
+        }
+    }
+    command(&mut client, &established)
+}
+
+fn names(proof: &Authenticated) -> (Target, CredName) {
+    let (Ok(target), Ok(name)) = (Target::new(OURS, proof), CredName::new("dune", None)) else {
+        panic!("our own names");
+    };
+    (target, name)
+}
+
+/// A question, and its answer.
+fn command(client: &mut Client<'_>, established: &Established) -> bool {
     let Ok(proof) = established.authenticated_as(OURS) else {
         return false;
     };
-    let said = client.script.said.unwrap_or_default();
-    let mutual = established
-        .method()
-        .is_some_and(|method| Method::DEFAULT.contains(&method));
-    if (mutual && !client.proven) || said.rsplit_once('@').map(|(user, _)| user) != Some(OURS) {
-        panic!(
-            "a proof from a server that said {said:?} and proved {}",
-            client.proven
-        );
-    }
-    let (Ok(target), Ok(name)) = (Target::new(OURS, &proof), CredName::new("dune", None)) else {
-        panic!("our own names");
-    };
+    let (target, name) = names(&proof);
     let Ok(message) = store_cred::query(&proof, &target, &name) else {
         panic!("our own query");
     };

@@ -191,7 +191,7 @@ pub struct Terms {
 /// the server takes us for whom it should.
 ///
 /// # Errors
-/// [`Unsendable::TooLong`] beyond 100 MiB.
+/// [`Unsendable::TooLong`] beyond 100 MiB; [`Unsendable::Unanswered`].
 pub fn add(
     proof: &Authenticated,
     target: &Target,
@@ -204,14 +204,15 @@ pub fn add(
 /// The same on other terms.
 ///
 /// # Errors
-/// [`Unsendable::TooLong`] beyond 100 MiB; [`Unsendable::Nul`] in a restriction.
+/// [`Unsendable::TooLong`] beyond 100 MiB; [`Unsendable::Nul`] in a restriction; [`Unsendable::Unanswered`].
 pub fn add_on(
-    _proof: &Authenticated,
+    proof: &Authenticated,
     target: &Target,
     name: &CredName,
     credential: &SecretBytes,
     terms: &Terms,
 ) -> Result<Outgoing, Unsendable> {
+    proof.may_change()?;
     add_unproven(target, name, credential, terms)
 }
 
@@ -265,8 +266,9 @@ pub fn list(_proof: &Authenticated, target: &Target) -> Result<Outgoing, Unsenda
 /// Deletes one credential.
 ///
 /// # Errors
-/// None in practice: the names are checked already.
-pub fn delete(_proof: &Authenticated, target: &Target, name: &CredName) -> Result<Outgoing, Unsendable> {
+/// [`Unsendable::Unanswered`].
+pub fn delete(proof: &Authenticated, target: &Target, name: &CredName) -> Result<Outgoing, Unsendable> {
+    proof.may_change()?;
     request(DELETE, target, &[], &name.options())
 }
 
@@ -277,8 +279,9 @@ pub struct All;
 /// Deletes the user's whole directory at the credd, whoever stored what is in it.
 ///
 /// # Errors
-/// None in practice.
-pub fn delete_everything(_proof: &Authenticated, target: &Target, _all: All) -> Result<Outgoing, Unsendable> {
+/// [`Unsendable::Unanswered`].
+pub fn delete_everything(proof: &Authenticated, target: &Target, _all: All) -> Result<Outgoing, Unsendable> {
+    proof.may_change()?;
     request(DELETE, target, &[], &Ad::new())
 }
 
