@@ -132,6 +132,26 @@ fn a_credkey_that_was_never_onboarded() {
 }
 
 #[test]
+fn nothing_is_due_and_no_kdc_hears_of_it() {
+    let operator = Operator::changed(
+        "        account: novapro\n",
+        "        account: novapro\n        tokenGetterOverride: getToken\n",
+    );
+    let refresh = || operator.report(&["refresh", "--service", "nova_production", "--output", "json"]);
+    refresh().all(&["done"]);
+    let down = Stopped::server("kdc");
+    let quiet = refresh();
+    drop(down);
+    assert_eq!(quiet.ran.code, Some(0), "{}", quiet.ran.stderr);
+    assert!(quiet.failed().is_empty() && quiet.traffic("vault_requests") == 0);
+    assert!(
+        !quiet.json["shared"].to_string().contains("ticket"),
+        "{}",
+        quiet.json["shared"]
+    );
+}
+
+#[test]
 fn a_silent_kdc_and_a_person_who_will_not_wait() {
     let operator = Operator::new();
     let frozen = Frozen::server("kdc");

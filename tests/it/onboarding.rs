@@ -234,3 +234,69 @@ fn nobody_is_asked_for_a_robot_that_cannot_log_in() {
     let several = operator.mtk(&["onboard", "nova"]);
     assert_eq!(several.code, Some(2), "{}", several.stderr);
 }
+
+/// What Vault asks the issuer for stands in the address of direct mode alone; what the issuer publishes, and what the robot
+/// gets today, are known wherever they can be had.
+#[test]
+fn what_cannot_come_of_it_is_told_before_anybody_agrees() {
+    let operator = Operator::changed(
+        "        account: novapro\n",
+        "        account: novapro\n        scopes: ['wlcg.groups:/nova', 'storage.modify:/nova', 'compute.cancel']\n",
+    );
+    let _published = bed().issuer_with(
+        "scopes_supported",
+        json!(["openid", "wlcg.groups", "storage.modify:/"]),
+    );
+    let nobody = ["--wait", "1"];
+    let (onboarding, invited) = Onboarding::begin(&operator, "nova_production", &nobody);
+    refused(&onboarding.end().0, "timed-out");
+    assert_eq!(invited["person"], "novapro");
+    assert!(invited.get("asked").is_none(), "{invited}");
+    assert_eq!(invited["not_asked"], json!([]), "{invited}");
+    let lacks = json!(["storage.modify:/nova", "compute.cancel"]);
+    assert_eq!(invited["missing_now"], lacks, "{invited}");
+    assert!(
+        invited["now"].to_string().contains("storage.read:/nova"),
+        "{invited}"
+    );
+    assert_eq!(invited["not_published"], json!(["compute.cancel"]), "{invited}");
+
+    let role = "/v1/auth/oidc-nova/role/production";
+    let directly = bed().vault_role_with(role, json!({"callback_mode": "direct", "poll_interval": 1}));
+    let said = operator.mtk(&["onboard", "nova_production", "--wait", "1"]);
+    // whoever was never onboarded has no token that names its issuer: the address does
+    let gone = bed().take_secret("nova", "novapro", "production");
+    let (onboarding, invited) = Onboarding::begin(&operator, "nova_production", &nobody);
+    refused(&onboarding.end().0, "timed-out");
+    drop((directly, gone));
+    assert!(invited.get("now").is_none(), "{invited}");
+    assert!(
+        invited["asked"].to_string().contains("wlcg.groups:/nova"),
+        "{invited}"
+    );
+    assert_eq!(invited["not_asked"], lacks, "{invited}");
+    assert_eq!(invited["not_published"], json!(["compute.cancel"]), "{invited}");
+    for told in [
+        "Vault does not ask the issuer for storage.modify:/nova compute.cancel",
+        "does not publish compute.cancel",
+        "the bearer token lacks storage.modify:/nova compute.cancel",
+    ] {
+        assert!(said.stderr.contains(told), "{told}: {}", said.stderr);
+    }
+    assert!(
+        said.stdout.contains("agree there as novapro") && said.stdout.contains("code_challenge"),
+        "{}",
+        said.stdout
+    );
+}
+
+#[test]
+fn nobody_is_asked_where_the_policy_bars_the_robot_whoever_agrees() {
+    let operator = Operator::new();
+    let barred = bed().without_slashes("nova", "production");
+    let ran = operator.mtk(&["onboard", "nova_production", "--json"]);
+    drop(barred);
+    assert_eq!(ran.code, Some(1));
+    assert!(!ran.stdout.contains("\"open\""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\"not-permitted\""), "{}", ran.stdout);
+}

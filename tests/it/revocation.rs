@@ -147,3 +147,28 @@ fn one_credd_that_hangs_delays_nothing_else_and_nobody_is_asked_without_a_termin
     assert_eq!(credentials, ["done", "nothing", "nothing"], "{again:#}");
     assert_eq!(ended(&again, "file"), ["nothing"; 9]);
 }
+
+/// All at once, and told of as if one after the other.
+#[test]
+fn several_services_are_told_of_in_their_order() {
+    let operator = Operator::new();
+    let _again = [
+        bed().onboarded_again("nova", "novapro", "production"),
+        bed().onboarded_again("mu2e", "mu2epro", "production"),
+    ];
+    let ran = operator.mtk(&["revoke", "nova_production", "mu2e_production", "--yes"]);
+    // of an operator who has brought nothing, nothing but the refresh tokens is there
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let words: Vec<&str> = ran
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().take(2).last().unwrap_or_default())
+        .collect();
+    let each = ["refresh-token", "node-token"];
+    assert_eq!(
+        words,
+        [&["nova_production:"][..], &each, &["mu2e_production:"], &each].concat(),
+        "{}",
+        ran.stdout
+    );
+}

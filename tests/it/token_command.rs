@@ -150,6 +150,18 @@ fn what_a_token_says_is_shown_and_its_signature_is_not() {
     let bad = verified(&forged);
     assert_eq!((bad.code, bad.stdout.as_str()), (Some(1), ""), "{}", bad.stderr);
     assert!(bad.stderr.contains("signature"), "{}", bad.stderr);
+    // nobody is asked, so nobody's certificate is judged: that is said, and not passed over
+    let mut idle = Command::new(binary());
+    idle.args(["token", "show", "--cafile", "/nowhere"])
+        .env("BEARER_TOKEN", &token);
+    let idle = ran(idle.output().unwrap(), std::time::Instant::now());
+    assert_eq!(
+        (idle.code, idle.stdout.as_str()),
+        (Some(2), ""),
+        "{}",
+        idle.stderr
+    );
+    assert!(idle.stderr.contains("--verify"), "{}", idle.stderr);
 }
 
 #[test]

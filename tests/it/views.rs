@@ -100,6 +100,13 @@ fn every_command_takes_the_same_selection() {
     );
     assert!(checks.iter().all(|c| c["hop"] != "credd"), "{checks:#?}");
 
+    // several are seen to at once, and told of in the order of the file
+    let several = ["nova_production", "mu2e_default", "mu2e_production"];
+    let all = operator.mtk(&[&["doctor"][..], &several].concat());
+    let first_words = all.stdout.lines().filter_map(|line| line.split(' ').next());
+    let named: Vec<&str> = first_words.filter(|word| several.contains(word)).collect();
+    assert_eq!(named, several, "{}{}", all.stdout, all.stderr);
+
     // a stolen node: all that push there, and nobody by accident
     let nobody = operator.mtk(&["revoke", "--yes"]);
     assert_eq!(nobody.code, Some(2), "{}", nobody.stdout);

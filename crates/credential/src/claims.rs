@@ -168,6 +168,44 @@ impl Claims {
     }
 }
 
+/// Which of the scopes `wanted` an issuer is not asked for with the scopes `asked`. Nothing is said of what may be in a set
+/// of capabilities, if one is asked for: the issuer alone knows.
+#[must_use]
+pub fn not_asked<'a>(asked: &[String], wanted: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let asked: Vec<Capability> = asked.iter().map(|scope| Capability::of(scope)).collect();
+    let sets = asked.iter().any(|scope| scope.operation == CAPABILITY_SET);
+    wanted
+        .into_iter()
+        .filter(|scope| {
+            let want = Capability::of(scope);
+            let exact = [CAPABILITY_SET, GROUP].contains(&want.operation.as_str());
+            if sets && want.operation != CAPABILITY_SET {
+                return false;
+            }
+            !asked.iter().any(|have| match exact {
+                // one group or set is not in another; without a name it is whichever there are
+                true => have == &want || (have.operation == want.operation && have.path.is_empty()),
+                false => have.covers(&want),
+            })
+        })
+        .collect()
+}
+
+/// Which of the scopes `wanted` an issuer does not publish among those it knows (`scopes_supported` of its metadata), by what
+/// may be done alone, since where is nobody's list. It need not publish all (RFC 8414, section 2): a list with nothing of
+/// what is wanted says nothing.
+#[must_use]
+pub fn not_published<'a>(published: &[String], wanted: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let known = |scope: &&str| {
+        let want = Capability::of(scope).operation;
+        published
+            .iter()
+            .any(|scope| Capability::of(scope).operation == want)
+    };
+    let (there, absent): (Vec<&str>, Vec<&str>) = wanted.into_iter().partition(known);
+    if there.is_empty() { Vec::new() } else { absent }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMany {
@@ -267,6 +305,37 @@ mod tests {
         assert!(token.is_for("https://b") && !token.is_for("https://c"));
         assert!(token.missing(["read:/anything", "write:/home/x"]).is_empty());
         assert_eq!(claims("{}").profile(), Profile::Plain);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_or_is_not_published() {
+        let of = |scopes: &str| scopes.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let wanted = [
+            "wlcg.groups:/nova",
+            "storage.read:/nova/raw",
+            "storage.modify:/nova",
+        ];
+        let asked = of("openid wlcg.groups:/nova/production storage.read:/nova storage.modify:/novae");
+        assert_eq!(
+            not_asked(&asked, wanted),
+            ["wlcg.groups:/nova", "storage.modify:/nova"]
+        );
+        assert_eq!(
+            not_asked(&of("wlcg.groups storage.read:/ storage.modify:/"), wanted),
+            [""; 0]
+        );
+        let set = of("openid wlcg.capabilityset:/nova");
+        assert_eq!(not_asked(&set, wanted), [""; 0]);
+        assert_eq!(
+            not_asked(&set, ["wlcg.capabilityset:/dune", "wlcg.capabilityset:/nova"]),
+            ["wlcg.capabilityset:/dune"]
+        );
+
+        assert_eq!(
+            not_published(&of("openid storage.read:/ wlcg.groups"), wanted),
+            ["storage.modify:/nova"]
+        );
+        assert_eq!(not_published(&of("openid profile"), wanted), [""; 0]);
     }
 
     #[test]

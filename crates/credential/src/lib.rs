@@ -26,7 +26,7 @@ mod service;
 mod vault_token;
 
 pub use bearer::BearerToken;
-pub use claims::{Capability, Claims, Profile};
+pub use claims::{Capability, Claims, Profile, not_asked, not_published};
 pub use foreign::Foreign;
 pub use issuer_keys::{IssuerKeys, Unverified};
 pub use lifetime::Lifetime;

@@ -8,9 +8,9 @@ use serde::Serialize;
 use state::{Attempt, EdgeId, Fared, Snapshot, State};
 
 use crate::{
+    bystander::{bystander, cannot},
     doctor::advice,
     failure::{Failure, Stage},
-    onboard::{bystander, cannot},
     plan::{Due, Policy},
     run::{Planner, service_key},
     selection::Selection,

@@ -7,6 +7,7 @@
 //! Left to others: protocols (the client crates), reading the configuration, printing, exit codes.
 
 mod access;
+mod bystander;
 mod doctor;
 mod explain;
 mod failure;
@@ -26,12 +27,13 @@ mod uids;
 mod words;
 
 pub use access::{Robot as CondorRobot, principal as condor_principal};
+pub use bystander::Bystander;
 pub use doctor::{Check, Diagnosis, Health, Hop, doctor};
 pub use explain::{Explained, Next, Try, explain};
 pub use failure::{Failure, Stage};
 pub use go::{TakenOver, take_over};
 pub use ledger::{NoProgress, Progress};
-pub use onboard::{Audience, Invitation, Onboarded, onboard};
+pub use onboard::{Audience, Forecast, Invitation, Onboarded, onboard};
 pub use report::{Edge, Outcome, Report, ServiceReport, Shared, Target, TraceId, Traffic};
 pub use retry::Budget;
 pub use revoke::{Ended, Operator, Revocation, Step, Taken, revoke};

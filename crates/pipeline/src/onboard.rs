@@ -4,20 +4,21 @@
 //! refresh token to whoever holds it), and given back at the end. What is proven at the end is the robot's own way:
 //! its keytab, its login, its bearer token.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use config::{Service, Site};
+use credential::{Claims, not_asked, not_published};
 use jiff::{SignedDuration, Timestamp};
+use kerberos::Ticket;
 use serde::Serialize;
 use state::{Consent, State};
-use vault_client::{Client, Error, Flow, Mode, OidcError, OidcLogin};
+use vault_client::{Client, Error, Flow, Mode, OidcError, OidcLogin, published_scopes};
 
 use crate::{
-    CannotRun, NoProgress, Request, Selection, What,
+    bystander::{bystander, cannot},
     failure::{Failure, Stage},
-    ledger::Ledger,
     robot::Robot,
-    run::{World, service_key, tell_revoked},
+    run::{service_key, tell_revoked, trust},
     stop::Stop,
 };
 
@@ -40,8 +41,30 @@ pub struct Invitation {
     pub browser_goes_to_vault: bool,
     /// How long we wait, in seconds.
     pub seconds: u64,
+    /// Who is to agree: the name the issuer must give the person by for Vault to let them act for this robot.
+    pub person: String,
     /// What the robot's bearer tokens must carry afterwards.
     pub scopes: Vec<String>,
+    /// What of that cannot come of it, as far as it is known before anybody has agreed.
+    #[serde(flatten)]
+    pub forecast: Forecast,
+}
+
+/// What is known of the scopes before anybody has agreed. What the person really gets is known afterwards alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Forecast {
+    /// The scopes that Vault asks the issuer for; only in direct mode does the address tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Vec<String>>,
+    /// Those of the role's that are not asked for: nobody's consent gives them.
+    pub not_asked: Vec<String>,
+    /// Those of the role's that the issuer does not publish among those it knows.
+    pub not_published: Vec<String>,
+    /// What the bearer token carries that the robot gets by the consent there is; `None` if there is none that works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Vec<String>>,
+    /// Those of the role's that it lacks.
+    pub missing_now: Vec<String>,
 }
 
 /// Who is told how it goes.
@@ -109,17 +132,15 @@ pub async fn onboard(
     let ticket = world.tickets.of(service).await?;
     let path = robot.path()?;
     let name = &service.name;
-    vault
-        .probe_kerberos(name.issuer(), name.role())
-        .await
-        .map_err(|e| Failure::new(Stage::Login, service.vault_server.clone(), &e, e.retryable()))?;
+    let before = before(&robot, &ticket).await?;
 
     let failed = |error: OidcError| refused(service, &error);
     let mut flow = vault
         .oidc_start(name.issuer(), name.role())
         .await
         .map_err(failed)?;
-    audience.invite(&invitation(service, &flow, patience));
+    let forecast = forecast(site, service, &flow, before.as_ref()).await;
+    audience.invite(&invitation(service, &flow, patience, forecast));
     let login = tokio::select! {
         login = vault.oidc_wait(&mut flow, patience) => login.map_err(failed)?,
         () = world.stop.wait() => return Err(stopped(service)),
@@ -134,13 +155,8 @@ pub async fn onboard(
     let bearer = robot.prove(&ticket).await?;
     let claims = bearer.token.claims().unwrap_or_default();
     let wanted = service.scopes.iter().map(String::as_str);
-    let missing: Vec<String> = claims.missing(wanted).into_iter().map(str::to_owned).collect();
-    let mut granted: Vec<String> = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
-    for group in claims.groups.iter().map(|group| format!("wlcg.groups:{group}")) {
-        if !granted.contains(&group) {
-            granted.push(group);
-        }
-    }
+    let missing = owned(claims.missing(wanted));
+    let granted = granted(&claims);
     let expires = site.consent_lifetime.and_then(|life| at.checked_add(life).ok());
     let consent = Consent {
         service: key,
@@ -170,23 +186,73 @@ pub async fn onboard(
     })
 }
 
-/// A world without a run: clients, limits and deadlines of the site.
-pub(crate) async fn bystander(site: &Site, state: State, stop: Stop) -> Result<World, CannotRun> {
-    let request = Request {
-        what: What::Run,
-        selection: Selection::default(),
-        verify: true,
-        dry_run: false,
+/// What the robot's bearer token says of itself by the consent there is, if there is one that works.
+///
+/// This is the robot's whole way, so what stands in it besides a missing consent is found before anybody is asked: a ticket
+/// that is refused, a credkey that is not the robot's.
+async fn before(robot: &Robot<'_>, ticket: &Ticket) -> Result<Option<Claims>, Failure> {
+    match robot.prove(ticket).await {
+        Ok(bearer) => Ok(Some(bearer.token.claims().unwrap_or_default())),
+        Err(failure) if failure.stage == Stage::Proof && !BARS_ALL.contains(&failure.kind.as_str()) => {
+            tracing::debug!(%failure.text, "by the consent there is, no bearer token can be read");
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Refusals of a bearer read that no consent changes.
+const BARS_ALL: [&str; 2] = ["not-permitted", "issuer-removed"];
+
+/// Nobody waits longer for what is good to know.
+const FORECAST: Duration = Duration::from_secs(5);
+
+/// What of the role's scopes cannot come of a consent, and why.
+async fn forecast(site: &Site, service: &Service, flow: &Flow, before: Option<&Claims>) -> Forecast {
+    let wanted = || service.scopes.iter().map(String::as_str);
+    let asked = (flow.mode() == Mode::Direct).then(|| flow.scopes());
+    let issuer = before
+        .map(|claims| claims.iss.as_str())
+        .filter(|iss| !iss.is_empty());
+    // Vault's certificate may have another name than its host, the issuer's has not
+    let issuers = tls::Trust {
+        name: None,
+        ..trust(&site.vault)
     };
-    let ledger = Ledger::new(Vec::new(), Arc::new(NoProgress));
-    World::new(site, state, request, ledger, stop).await
+    let published = match tls::client_config(&issuers) {
+        Ok(tls) => tokio::time::timeout(FORECAST, published_scopes(flow, issuer, &tls)).await,
+        Err(_) => Ok(Vec::new()),
+    };
+    Forecast {
+        not_asked: asked
+            .as_ref()
+            .map(|asked| owned(not_asked(asked, wanted())))
+            .unwrap_or_default(),
+        not_published: owned(not_published(&published.unwrap_or_default(), wanted())),
+        now: before.map(granted),
+        missing_now: before
+            .map(|claims| owned(claims.missing(wanted())))
+            .unwrap_or_default(),
+        asked,
+    }
 }
 
-pub(crate) fn cannot(error: &CannotRun) -> Failure {
-    Failure::new(Stage::Configuration, "this host", error, false)
+/// Scopes and groups of a bearer token.
+fn granted(claims: &Claims) -> Vec<String> {
+    let mut granted: Vec<String> = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
+    for group in claims.groups.iter().map(|group| format!("wlcg.groups:{group}")) {
+        if !granted.contains(&group) {
+            granted.push(group);
+        }
+    }
+    granted
 }
 
-fn invitation(service: &Service, flow: &Flow, patience: Duration) -> Invitation {
+fn owned(scopes: Vec<&str>) -> Vec<String> {
+    scopes.into_iter().map(str::to_owned).collect()
+}
+
+fn invitation(service: &Service, flow: &Flow, patience: Duration, forecast: Forecast) -> Invitation {
     Invitation {
         service: service.id.to_string(),
         credkey: service.credkey.clone(),
@@ -194,7 +260,9 @@ fn invitation(service: &Service, flow: &Flow, patience: Duration) -> Invitation 
         code: flow.code(),
         browser_goes_to_vault: flow.mode() == Mode::Direct,
         seconds: patience.as_secs(),
+        person: service.credkey.split('/').next().unwrap_or_default().to_owned(),
         scopes: service.scopes.clone(),
+        forecast,
     }
 }
 

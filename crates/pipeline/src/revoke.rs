@@ -15,15 +15,14 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use kerberos::Ticket;
 use serde::Serialize;
-use state::{ServiceKey, State};
+use state::ServiceKey;
 use vault_client::{Client, Error};
 
 use crate::{
+    bystander::Bystander,
     failure::{Failure, Stage},
-    onboard::{bystander, cannot},
     robot::Robot,
     run::{HERE, World, forget_bearers, local_files, node_address, owner_uid, service_key, tell_revoked},
-    stop::Stop,
 };
 
 /// The token of a Vault operator, who may revoke what robots may not. It is sent to Vault, and nowhere else.
@@ -144,28 +143,23 @@ fn others(site: &Site, service: &Service) -> Vec<String> {
 /// hears of each step as it ends.
 ///
 /// # Errors
-/// A [`Failure`] if nothing could be begun: the state or the trust settings cannot be used.
+/// A [`Failure`] if nothing could be begun: the state or the Vault's name cannot be used.
 pub async fn revoke(
+    bystander: &Bystander,
     site: &Site,
-    state: State,
     service: &Service,
     everywhere: bool,
     operator: Option<&Operator>,
     told: &mut (dyn FnMut(&Step) + Send),
-    stop: Stop,
 ) -> Result<Revocation, Failure> {
-    let snapshot = state
-        .snapshot()
-        .await
-        .map_err(|e| Failure::new(Stage::State, "the state directory", &e, false))?;
-    let world = bystander(site, state, stop)
-        .await
-        .map_err(|error| cannot(&error))?;
+    let world = &bystander.0;
+    let snapshot = world.state.snapshot().await;
+    let snapshot = snapshot.map_err(|e| Failure::new(Stage::State, "the state directory", &e, false))?;
     let key = service_key(service);
     let node_token = snapshot.node_tokens.get(&key);
     let node_accessor = node_token.map(|token| token.accessor.clone()).unwrap_or_default();
     let case = Case {
-        world: &world,
+        world,
         service,
         key,
         others: others(site, service),

@@ -12,8 +12,8 @@ use serde::Serialize;
 use state::{KnownUid, Learnt, State};
 
 use crate::{
+    bystander::{bystander, cannot},
     failure::{Failure, Stage},
-    onboard::{bystander, cannot},
     robot::Robot,
     run::World,
     selection::Selection,

@@ -62,7 +62,7 @@ pub use doing::Doing;
 pub use endpoints::{Restriction, SecretPath};
 pub use error::{Error, Fault};
 pub use grant::{Bearer, Child, Login, Lookup};
-pub use issuer::issuer_keys;
+pub use issuer::{issuer_keys, published_scopes};
 pub use oidc::{Flow, Mode, OidcError, OidcLogin, Polled, RefreshToken};
 pub use places::Places;
 pub use server::Server;

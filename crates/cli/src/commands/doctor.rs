@@ -2,7 +2,8 @@
 
 use anyhow::anyhow;
 use config::Site;
-use pipeline::{Check, Diagnosis, Health, Hop, Selection};
+use futures_util::{StreamExt, stream};
+use pipeline::{Bystander, Check, Diagnosis, Failure, Health, Hop, Selection};
 use serde_json::json;
 
 use super::run::open_to_read;
@@ -13,6 +14,9 @@ use crate::{
     output::{self, table::align},
     site,
 };
+
+/// Services seen to at once: what is silent costs its own time alone, and no peer meets more than in a run.
+pub(super) const AT_ONCE: usize = 8;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Changes nothing anywhere. Exit status 1 if a hop failed; a warning alone is 0.")]
@@ -36,12 +40,16 @@ pub(crate) async fn doctor(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     let state = open_to_read(&site::state_dir(cli, &site)).await?;
     let snapshot = state.snapshot().await.map_err(Problem::usage)?;
     let (_stopper, stop) = pipeline::stop_pair();
+    let usage = |failure: Failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text));
+    let bystander = Bystander::new(&site, state.clone(), stop).await.map_err(usage)?;
+    let examined = patients
+        .services
+        .iter()
+        .map(|service| pipeline::doctor(&bystander, &site, service, &patients.selection));
+    let mut examined = stream::iter(examined).buffered(AT_ONCE);
     let mut all = Vec::new();
-    for service in &patients.services {
-        let diagnosis = pipeline::doctor(&site, state.clone(), service, &patients.selection, stop.clone());
-        let diagnosis = diagnosis
-            .await
-            .map_err(|failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text)))?;
+    while let Some(diagnosis) = examined.next().await {
+        let diagnosis = diagnosis.map_err(usage)?;
         // each as it is found: the next may wait for somebody silent
         if args.output == Output::Text {
             let gap = if all.is_empty() { "" } else { "\n" };

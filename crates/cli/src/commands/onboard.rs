@@ -90,12 +90,15 @@ impl Audience for Watcher {
         if self.json {
             return output::event(&json!({"event": "open", "invitation": invitation}));
         }
+        foretell(invitation);
         let mut text = format!(
-            "To let {} read bearer tokens, open this address within {} and agree there:\n\n  {}\n",
+            "To let {} read bearer tokens, open this address within {} and agree there as {} (or whoever may act for it \
+             at Vault):\n\n  {}\n",
             invitation.credkey,
             span(jiff::SignedDuration::from_secs(
                 i64::try_from(invitation.seconds).unwrap_or(i64::MAX)
             )),
+            invitation.person,
             invitation.address
         );
         if let Some(code) = &invitation.code {
@@ -129,6 +132,42 @@ impl Audience for Watcher {
         } else {
             output::data("the refresh token lies in Vault");
         }
+    }
+}
+
+/// Says what the role should get and, as far as it is known before anybody has agreed, what of that cannot come.
+fn foretell(invitation: &Invitation) {
+    let forecast = &invitation.forecast;
+    output::data(&format!(
+        "The bearer tokens of {} are to carry {}.",
+        invitation.service,
+        invitation.scopes.join(" ")
+    ));
+    if !forecast.not_asked.is_empty() {
+        output::warn(&format!(
+            "Vault does not ask the issuer for {}: whoever agrees cannot give it; have Vault's operators add it to the \
+             scopes of this role, or take it out of the role's scopes here",
+            forecast.not_asked.join(" ")
+        ));
+    }
+    if !forecast.not_published.is_empty() {
+        output::warn(&format!(
+            "the issuer does not publish {} among the scopes it knows, though others of the role's are there: ask its \
+             operators before you agree",
+            forecast.not_published.join(" ")
+        ));
+    }
+    if !forecast.missing_now.is_empty() {
+        output::warn(&format!(
+            "by the consent there is, the bearer token lacks {}: agreeing again as the same person gives it only if that \
+             person got the capability since",
+            forecast.missing_now.join(" ")
+        ));
+    }
+    if forecast.asked.is_none() {
+        output::data(
+            "Which of these the issuer is asked for is not known before; what is missing is said at the end.",
+        );
     }
 }
 

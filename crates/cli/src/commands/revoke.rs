@@ -4,19 +4,26 @@ use std::{
     io::{BufRead, IsTerminal, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, anyhow, bail};
 use credential::LongToken;
-use pipeline::{Ended, Selection, Step};
+use futures_util::{StreamExt, stream};
+use pipeline::{Bystander, Ended, Failure, Selection, Step};
 use serde_json::json;
 
-use super::{doctor::Patients, run::open_beside, status::snapshot};
+use super::{
+    doctor::{AT_ONCE, Patients},
+    run::open_beside,
+    status::snapshot,
+};
 use crate::{
     Problem,
     args::{Cli, Output, SelectionArgs},
     exit::Exit,
-    output, site,
+    output::{self, in_order::InOrder},
+    site,
 };
 
 /// A Vault token has some dozen characters, or some hundred.
@@ -84,31 +91,29 @@ pub(crate) async fn revoke(cli: &Cli, args: &Args) -> Result<Exit, Problem> {
     }
     let (_stopper, stop) = pipeline::stop_pair();
     let text = args.output == Output::Text;
-    let mut told = |step: &Step| {
+    let usage = |failure: Failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text));
+    let bystander = Bystander::new(&site, state.clone(), stop).await.map_err(usage)?;
+    let several = meant.services.len() > 1;
+    let told = Mutex::new(InOrder::new(meant.services.len(), output::data));
+    let tell = |n: usize, line: String| {
         if text {
-            output::data(&line(step));
+            told.lock().unwrap_or_else(PoisonError::into_inner).tell(n, line);
         }
     };
-    let mut all = Vec::new();
-    for service in &meant.services {
-        if text && meant.services.len() > 1 {
-            output::data(&format!("{}:", service.id));
+    let taken = meant.services.iter().enumerate().map(async |(n, service)| {
+        if several {
+            tell(n, format!("{}:", service.id));
         }
-        let done = pipeline::revoke(
-            &site,
-            state.clone(),
-            service,
-            args.everywhere,
-            operator.as_ref(),
-            &mut told,
-            stop.clone(),
-        );
-        let done = done
-            .await
-            .map_err(|failure| Problem::usage(anyhow!("{}: {}", failure.peer, failure.text)))?;
-        all.push(done);
-    }
+        let mut step = |step: &Step| tell(n, line(step));
+        let operator = operator.as_ref();
+        let done = pipeline::revoke(&bystander, &site, service, args.everywhere, operator, &mut step).await;
+        told.lock().unwrap_or_else(PoisonError::into_inner).complete(n);
+        done
+    });
+    // one that cannot even be begun is no reason to leave the others alone
+    let taken: Vec<_> = stream::iter(taken).buffered(AT_ONCE).collect().await;
     state.close().await;
+    let all = taken.into_iter().collect::<Result<Vec<_>, _>>().map_err(usage)?;
     if !text {
         output::data(&match all.as_slice() {
             [one] if meant.by_name => site::json(one)?,

@@ -64,6 +64,11 @@ struct Authorities {
 const GRID_CERTIFICATES: &str = "/etc/grid-security/certificates";
 
 impl Authorities {
+    /// Whether any is named on the command line; what the environment names is there for every program.
+    fn are_named(&self) -> bool {
+        self.cafile.is_some() || self.capath.is_some()
+    }
+
     fn ca_dir(&self) -> Option<PathBuf> {
         let usual = || Some(PathBuf::from(GRID_CERTIFICATES)).filter(|dir| dir.is_dir());
         let environment = || std::env::var_os(crate::env::X509_CERT_DIR).filter(|dir| !dir.is_empty());
@@ -181,7 +186,7 @@ fn behind_token_get(args: &[OsString]) -> Option<usize> {
 pub(crate) async fn token(args: &Args) -> Result<Exit, Problem> {
     let done = match args {
         Args::Get(args) => return get::get(args).await,
-        Args::Show(args) => show::show(args).await,
+        Args::Show(args) => return show::show(args).await,
         Args::Destroy(args) => destroy::destroy(args).await,
     };
     done.map(|()| Exit::Fresh).map_err(|error| Problem {

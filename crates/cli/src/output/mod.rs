@@ -1,5 +1,6 @@
 //! Data goes to stdout, people are spoken to on stderr. Nothing else in this program prints.
 
+pub(crate) mod in_order;
 pub(crate) mod matrix;
 pub(crate) mod report;
 pub(crate) mod status;

@@ -13,14 +13,13 @@ use config::{Service, Site};
 use jiff::Timestamp;
 use kerberos::{Keytab, Ticket};
 use serde::Serialize;
-use state::{Snapshot, State};
+use state::Snapshot;
 
 use crate::{
+    bystander::Bystander,
     failure::Failure,
-    onboard::{bystander, cannot},
     run::{World, service_key},
     selection::Selection,
-    stop::Stop,
     words::span,
 };
 
@@ -160,27 +159,24 @@ struct Case<'a> {
 /// Tries every hop of the service, at those credds and nodes of it that the selection shows.
 ///
 /// # Errors
-/// A [`Failure`] if the examination cannot even begin: the trust settings or the state cannot be used.
+/// A [`Failure`] if the examination cannot even begin: the state cannot be used.
 pub async fn doctor(
+    bystander: &Bystander,
     site: &Site,
-    state: State,
     service: &Service,
     selection: &Selection,
-    stop: Stop,
 ) -> Result<Diagnosis, Failure> {
     let at = Timestamp::now();
+    let world = &bystander.0;
     let cannot_read = |e: &state::Error| Failure::new(crate::Stage::State, "the state directory", e, false);
-    let snapshot = state.snapshot().await.map_err(|e| cannot_read(&e))?;
-    let consent = state.consents().await.map_err(|e| cannot_read(&e))?;
+    let snapshot = world.state.snapshot().await.map_err(|e| cannot_read(&e))?;
+    let consent = world.state.consents().await.map_err(|e| cannot_read(&e))?;
     let consent = consent.get(&service_key(service)).cloned();
-    let world = bystander(site, state, stop)
-        .await
-        .map_err(|error| cannot(&error))?;
     let mut checks = vec![keytab(service)];
-    let (check, ticket) = ticket(&world, service).await;
+    let (check, ticket) = ticket(world, service).await;
     checks.push(check);
     let case = Case {
-        world: &world,
+        world,
         site,
         service,
         selection,

@@ -2,7 +2,6 @@
 //! the edge that all logins are.
 
 use jiff::Timestamp;
-use kerberos::Ticket;
 
 use super::refresh::{Decision, Half};
 use crate::{
@@ -13,10 +12,7 @@ use crate::{
 
 impl Half<'_> {
     /// The node token where each credd has a login of its own: made only when it is due itself. Says what became of it.
-    pub(super) async fn node_token_apart(
-        &self,
-        ticket: &Result<Ticket, Failure>,
-    ) -> Option<Result<(), Failure>> {
+    pub(super) async fn node_token_apart(&self) -> Option<Result<(), Failure>> {
         self.node_reason.as_ref()?;
         if self.world.request.dry_run {
             (self.post)(Err(Failure::text(Stage::Push, "planned", "", "a new node token")));
@@ -25,7 +21,7 @@ impl Half<'_> {
         if self.world.stop.asked() {
             return None;
         }
-        Some(match self.first_login(true, ticket).await {
+        Some(match self.first_login(true).await {
             Ok((_, token)) => {
                 token.into_iter().for_each(|token| (self.post)(Ok(token)));
                 Ok(())

@@ -32,7 +32,7 @@ pub(crate) use self::{
     outputs::{BEARER_PLACE, HERE, forget_bearers, held, local_files, owner_uid},
     planner::Planner,
     push::{COMMAND_PLACE, difference},
-    world::{World, quota},
+    world::{World, quota, trust},
 };
 use self::{known::Known, outputs::Giver, push::Letter};
 use crate::{

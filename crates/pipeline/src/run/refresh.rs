@@ -104,8 +104,13 @@ pub(crate) async fn refresh(
         tracing::debug!(service = %service.id, %reason, "a new node token is due");
         world.ledger.begin(index, login);
     }
-    let ticket = world.tickets.of(service).await;
-    let found = discover(world, index, service, known).await;
+    let finding = discover(world, index, service, known);
+    let found = if node_reason.is_some() && !world.request.dry_run {
+        // a login is certain, so its ticket need not wait for a collector
+        tokio::join!(finding, world.tickets.of(service)).0
+    } else {
+        finding.await
+    };
     let start = match &node_reason {
         Some(reason) => Decision::Login(reason.to_string()),
         None if found.is_empty() => Decision::Nothing,
@@ -129,12 +134,12 @@ pub(crate) async fn refresh(
         asking: AtomicUsize::new(found.len()),
         post,
     };
-    let stores = join_all(found.iter().enumerate().map(|(n, f)| half.credd(n, f, &ticket)));
+    let stores = join_all(found.iter().enumerate().map(|(n, f)| half.credd(n, f)));
     if apart {
-        let (_, node_token) = tokio::join!(stores, half.node_token_apart(&ticket));
+        let (_, node_token) = tokio::join!(stores, half.node_token_apart());
         half.login_edge(node_token).await;
     } else {
-        let (_, has_child) = tokio::join!(stores, half.node_token(wants_node_token, &ticket));
+        let (_, has_child) = tokio::join!(stores, half.node_token(wants_node_token));
         half.after(0, has_child).await;
     }
 }
@@ -188,8 +193,13 @@ pub(crate) fn store_target(service: &Service, credd: &str) -> Target {
 }
 
 impl Half<'_> {
+    /// The robot's ticket, asked for when something is due and not before: where nothing is, no KDC hears of this run.
+    async fn ticket(&self) -> Result<Ticket, Failure> {
+        self.world.tickets.of(self.service).await
+    }
+
     /// One credd's edge, from the question what it holds to the new token in it.
-    async fn credd(&self, n: usize, found: &Found, ticket: &Result<Ticket, Failure>) {
+    async fn credd(&self, n: usize, found: &Found) {
         let name = credds::name(found);
         let target = store_target(self.service, name);
         let known = self.known.stores.get(name);
@@ -239,18 +249,16 @@ impl Half<'_> {
             let ending = Ending::new(Outcome::Due).because(Some(reason)).until(expires);
             return self.world.ledger.end(self.index, target, ending);
         }
-        let ticket = match ticket {
+        let ticket = match self.ticket().await {
             Ok(ticket) => ticket,
             // the credd knew us by other means; what it holds is as good as it was
             Err(_) if !is_due => return,
             Err(failure) => {
-                let ending = Ending::failed(failure.clone())
-                    .because(Some(reason))
-                    .until(expires);
+                let ending = Ending::failed(failure).because(Some(reason)).until(expires);
                 return self.world.ledger.end(self.index, target, ending);
             }
         };
-        let ending = match self.store(n, &credd, name, ticket).await {
+        let ending = match self.store(n, &credd, name, &ticket).await {
             Ok(until) => Ending::new(Outcome::Done)
                 .because(Some(reason))
                 .until(Some(until)),
@@ -348,7 +356,7 @@ impl Half<'_> {
     }
 
     /// The login's own edge and the node token made from it; says whether there is a new one.
-    async fn node_token(&self, wanted: bool, ticket: &Result<Ticket, Failure>) -> bool {
+    async fn node_token(&self, wanted: bool) -> bool {
         let Decision::Login(why) = self.decided().await else {
             return false;
         };
@@ -366,7 +374,7 @@ impl Half<'_> {
         if self.world.stop.asked() {
             return false;
         }
-        match self.first_login(wanted, ticket).await {
+        match self.first_login(wanted).await {
             Ok((until, token)) => {
                 let ending = Ending::new(Outcome::Done).because(Some(why)).until(Some(until));
                 self.world.ledger.end(self.index, target, ending);
@@ -395,16 +403,12 @@ impl Half<'_> {
     }
 
     /// The first login, and below it a node token if one is wanted.
-    pub(super) async fn first_login(
-        &self,
-        wanted: bool,
-        ticket: &Result<Ticket, Failure>,
-    ) -> Result<(Timestamp, Option<Kept>), Failure> {
-        let ticket = ticket.as_ref().map_err(Clone::clone)?;
+    pub(super) async fn first_login(&self, wanted: bool) -> Result<(Timestamp, Option<Kept>), Failure> {
+        let ticket = self.ticket().await?;
         let Some(first) = self.logins.first() else {
             return Err(Failure::text(Stage::Login, "no-login", "", "no login is planned"));
         };
-        let proven = first.login.get(ticket).await?;
+        let proven = first.login.get(&ticket).await?;
         let token = match wanted {
             true => Some(first.login.child(&proven).await?),
             false => None,

@@ -110,17 +110,6 @@ impl World {
         let uids = known_uids(site, &state).await;
         let gate = distribute::Gate::new(site.limits.per_node, site.limits.node_concurrency);
         let node_logins = nodes::recall(&state, &gate).await;
-        let trust = tls::Trust {
-            system: true,
-            ca_file: site.vault.ca_file.clone(),
-            ca_dir: site.vault.ca_dir.clone(),
-            crl: match site.vault.crl {
-                config::Crl::Off => tls::Crl::Off,
-                config::Crl::Present => tls::Crl::Present,
-                config::Crl::Required => tls::Crl::Required,
-            },
-            name: site.vault.certificate_name.clone(),
-        };
         let (retries, timeouts) = (&site.retries, &site.timeouts);
         let kerberos_budget = Budget::configured(retries.kerberos, timeouts.kerberos);
         let gss = Gss::new(GSS_THREADS);
@@ -162,7 +151,7 @@ impl World {
             renew_before: site.renew_before,
             vault: site.vault.clone(),
             vault_concurrency: site.limits.vault_concurrency,
-            tls: tls::client_config(&trust).map_err(CannotRun::Trust)?,
+            tls: tls::client_config(&trust(&site.vault)).map_err(CannotRun::Trust)?,
             vaults: Mutex::default(),
             clients: Mutex::default(),
             robots: Mutex::default(),
@@ -304,6 +293,21 @@ impl World {
         if let Err(error) = written {
             tracing::error!(%error, "what happened could not be written down; the next run will do it again");
         }
+    }
+}
+
+/// Which certificates Vault may have.
+pub(crate) fn trust(vault: &config::Vault) -> tls::Trust {
+    tls::Trust {
+        system: true,
+        ca_file: vault.ca_file.clone(),
+        ca_dir: vault.ca_dir.clone(),
+        crl: match vault.crl {
+            config::Crl::Off => tls::Crl::Off,
+            config::Crl::Present => tls::Crl::Present,
+            config::Crl::Required => tls::Crl::Required,
+        },
+        name: vault.certificate_name.clone(),
     }
 }
 

@@ -13,7 +13,7 @@ const ANY = 'https://wlcg.cern.ch/jwt/v1/any';
 const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const AT = 'urn:ietf:params:oauth:token-type:access_token';
 // the switches: POST /lab/config changes them, GET /lab/stats shows them
-const cfg = { access_ttl: 3600, refresh_ttl: 30 * 86400, rotate: false, token_fail: null, token_delay_ms: 0, no_refresh: false, no_credkey: false };
+const cfg = { access_ttl: 3600, refresh_ttl: 30 * 86400, rotate: false, token_fail: null, token_delay_ms: 0, no_refresh: false, no_credkey: false, scopes_supported: null };
 const stats = {};
 
 const saved = existsSync(STATE) ? JSON.parse(readFileSync(STATE)) : {};
@@ -119,6 +119,7 @@ provider.use(async (ctx, next) => {
     if (cfg.token_fail) { stats.failed = (stats.failed ?? 0) + 1; return fail(ctx, cfg.token_fail.error ?? 'server_error', 'switched on by the lab', cfg.token_fail.status ?? 503); }
   }
   await next();
+  if (cfg.scopes_supported && ctx.path === '/.well-known/openid-configuration') ctx.body = { ...ctx.body, scopes_supported: cfg.scopes_supported };
   if (ctx.path === '/token') { const k = `${ctx.oidc?.params?.grant_type?.split(':').pop()} ${ctx.status}${ctx.body?.error ? ' ' + ctx.body.error : ''}`; stats[k] = (stats[k] ?? 0) + 1; }
 });
 provider.on('server_error', (ctx, e) => console.error(e));

@@ -6,6 +6,8 @@
 
 mod file;
 mod ledger;
+mod queue;
+mod standing;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +20,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -26,110 +27,16 @@ use tokio::{
 
 pub use ledger::Quota;
 use ledger::{Ledger, Verdict};
+pub(crate) use queue::Queuer;
+use queue::{HeldBack, Place, Urgency, Waiting, whole};
+pub(crate) use standing::peruse;
+use standing::show;
+pub use standing::{Standing, standing};
 
 use crate::Server;
 
 /// How long another process may hold the ledger's file before we count alone.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Whose request it is: what ends first goes first, and of two that end together the one that came first, with all
-/// its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Urgency {
-    /// `None`, before any moment, if there is nothing that could end: something is missing now.
-    ends: Option<Timestamp>,
-    serial: u64,
-}
-
-/// Somebody in the queue, with all the requests it sends.
-#[derive(Clone)]
-pub(crate) struct Queuer {
-    urgency: Urgency,
-    /// For how long its requests have waited for their turns so far, in ms.
-    waited: Arc<AtomicU64>,
-}
-
-impl Queuer {
-    pub(crate) fn new(urgency: Urgency) -> Self {
-        Self {
-            urgency,
-            waited: Arc::default(),
-        }
-    }
-
-    pub(crate) fn waited(&self) -> Duration {
-        Duration::from_millis(self.waited.load(Ordering::Relaxed))
-    }
-}
-
-/// A waiting request's place: a service may have several.
-type Place = (Urgency, u64);
-
-/// How a server's budget stands, for showing it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Standing {
-    /// `host:port`.
-    pub server: String,
-    /// Requests of this host that count now.
-    pub used: u32,
-    /// How many may count.
-    pub allowed: u32,
-    /// Length of the server's window, in seconds.
-    pub window_seconds: u64,
-    /// When the server's block of our address ends, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blocked_until: Option<Timestamp>,
-    /// Until when less than our share is used, because of a block.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cautious_until: Option<Timestamp>,
-    /// Blocks seen so far.
-    pub blocks: u32,
-}
-
-/// How the budget of `server` stands at `now` by the file in the state directory `dir`, without waiting and without
-/// changing anything. `None` if nothing was ever sent from this host.
-///
-/// # Errors
-/// The file is there and cannot be read.
-pub fn standing(
-    dir: &Path,
-    server: &Server,
-    quota: &Quota,
-    now: Timestamp,
-) -> Result<Option<Standing>, std::io::Error> {
-    Ok(file::peek(&file::path(dir, server))?.map(|ledger| show(ledger, server, quota, now)))
-}
-
-/// What somebody's file says: how many requests may count, when the next one may go, and whether what would be written
-/// of it is read as the same.
-pub(crate) fn peruse(text: &str, quota: &Quota, now: i64) -> Option<(u32, i64, bool)> {
-    let mut ledger = file::parse(text)?;
-    let next = match ledger.take(quota, now) {
-        Verdict::Go(_) => now,
-        Verdict::Wait(until) => until,
-    };
-    let same = file::parse(&file::format(&ledger)).as_ref() == Some(&ledger);
-    Some((ledger.allowance(quota, now), next, same))
-}
-
-fn show(mut ledger: Ledger, server: &Server, quota: &Quota, now: Timestamp) -> Standing {
-    let millis = now.as_millisecond();
-    ledger.forget(quota, millis);
-    let moment = |at: i64| {
-        (at > millis)
-            .then(|| Timestamp::from_millisecond(at).ok())
-            .flatten()
-    };
-    Standing {
-        server: server.to_string(),
-        used: ledger.used(),
-        allowed: ledger.allowance(quota, millis),
-        window_seconds: quota.window.as_secs(),
-        blocked_until: moment(ledger.blocked_until),
-        cautious_until: ledger.cautious.and_then(|(_, until)| moment(until)),
-        blocks: ledger.blocks,
-    }
-}
 
 /// The turn would come later than anybody wants to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -324,74 +231,6 @@ impl Budget {
     }
 }
 
-fn whole(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The first of the queue waits: counted as if to the end, what is left is taken back when it ends sooner.
-struct HeldBack<'a> {
-    shared: &'a Shared,
-    begun: Instant,
-    pause: u64,
-}
-
-impl<'a> HeldBack<'a> {
-    fn new(shared: &'a Shared, pause: Duration) -> Self {
-        let pause = whole(pause);
-        shared.held_back.fetch_add(pause, Ordering::Relaxed);
-        Self {
-            shared,
-            begun: Instant::now(),
-            pause,
-        }
-    }
-}
-
-impl Drop for HeldBack<'_> {
-    fn drop(&mut self) {
-        let left = self.pause.saturating_sub(whole(self.begun.elapsed()));
-        self.shared.held_back.fetch_sub(left, Ordering::Relaxed);
-    }
-}
-
-/// A request in the queue; leaving it in any way wakes the next.
-struct Waiting<'a> {
-    shared: &'a Shared,
-    place: Place,
-    bell: Arc<Notify>,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(shared: &'a Shared, urgency: Urgency) -> Self {
-        let place = (urgency, shared.serial.fetch_add(1, Ordering::Relaxed));
-        let bell = Arc::new(Notify::new());
-        let mut waiting = guard(&shared.waiting);
-        let was_first = waiting.first_key_value().map(|(_, bell)| Arc::clone(bell));
-        waiting.insert(place, Arc::clone(&bell));
-        let first = waiting
-            .first_key_value()
-            .is_some_and(|(first, _)| *first == place);
-        drop(waiting);
-        if first && let Some(was_first) = was_first {
-            was_first.notify_one();
-        }
-        Self { shared, place, bell }
-    }
-
-    fn is_first(&self) -> bool {
-        guard(&self.shared.waiting)
-            .first_key_value()
-            .is_some_and(|(first, _)| *first == self.place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        guard(&self.shared.waiting).remove(&self.place);
-        self.shared.wake_first();
-    }
-}
-
 impl Shared {
     fn wake_first(&self) {
         if let Some((_, bell)) = guard(&self.waiting).first_key_value() {
@@ -449,139 +288,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn quota(requests: u32, window: u64) -> Quota {
-        Quota {
-            requests,
-            share: 100,
-            window: Duration::from_millis(window),
-            block: Duration::from_millis(window),
-            patience: Duration::from_secs(5),
-        }
-    }
-
-    fn budget(quota: Quota, dir: Option<&Path>) -> Budget {
-        Budget::new(&"vault.test".parse().unwrap(), quota, dir, 8)
-    }
-
-    fn at(second: i64) -> Option<Timestamp> {
-        Some(Timestamp::from_second(second).unwrap())
-    }
-
-    async fn send(budget: &Budget, urgency: Urgency) {
-        let (mut leave, _slot) = budget.turn(urgency).await.unwrap();
-        leave.sent();
-    }
-
-    #[tokio::test]
-    async fn what_ends_first_goes_first_with_all_its_requests() {
-        let budget = budget(quota(1, 60), None);
-        let begun = Instant::now();
-        send(&budget, budget.urgency(None)).await;
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = tokio::task::JoinSet::new();
-        for (name, ends) in [
-            ("late", at(900)),
-            ("soon", at(10)),
-            ("missing", None),
-            ("soon too", at(10)),
-        ] {
-            let (budget, order) = (budget.clone(), Arc::clone(&order));
-            let urgency = budget.urgency(ends);
-            tasks.spawn(async move {
-                for _ in 0..2 {
-                    send(&budget, urgency).await;
-                    guard(&order).push(name);
-                }
-            });
-            tokio::task::yield_now().await;
-        }
-        while tasks.join_next().await.is_some() {}
-        let order = guard(&order).clone();
-        assert_eq!(
-            order,
-            [
-                "missing", "missing", "soon", "soon", "soon too", "soon too", "late", "late"
-            ]
-        );
-        assert!(begun.elapsed() >= Duration::from_millis(8 * 60));
-    }
-
-    #[tokio::test]
-    async fn what_was_waited_for_is_on_the_account_of_who_waited() {
-        let budget = budget(quota(1, 300), None);
-        let queuer = |ends| Queuer::new(budget.urgency(ends));
-        let (first, second) = (queuer(None), queuer(at(10)));
-        budget.turn_of(&first).await.unwrap().0.sent();
-        assert!(budget.held_back().is_zero() && first.waited() < Duration::from_millis(100));
-        budget.turn_of(&second.clone()).await.unwrap().0.sent();
-        assert!(
-            second.waited() >= Duration::from_millis(250),
-            "{:?}",
-            second.waited()
-        );
-        assert!(
-            first.waited() < Duration::from_millis(100),
-            "{:?}",
-            first.waited()
-        );
-        // one who gives up was held back no longer than it waited
-        let before = budget.held_back();
-        let given_up = tokio::time::timeout(Duration::from_millis(20), budget.turn_of(&second)).await;
-        assert!(given_up.is_err());
-        assert!(budget.held_back() < before + Duration::from_millis(250));
-    }
-
-    #[tokio::test]
-    async fn processes_count_in_one_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, other) = (
-            budget(quota(4, 400), Some(dir.path())),
-            budget(quota(4, 400), Some(dir.path())),
-        );
-        let begun = Instant::now();
-        for _ in 0..2 {
-            send(&one, one.urgency(None)).await;
-            send(&other, other.urgency(None)).await;
-        }
-        assert!(begun.elapsed() < Duration::from_millis(300));
-        send(&other, other.urgency(None)).await;
-        assert!(begun.elapsed() >= Duration::from_millis(400));
-        one.refused(Some(Duration::from_secs(9)));
-        let late = other.turn(other.urgency(None)).await.err().unwrap();
-        assert!(late.after > Duration::from_secs(8));
-        let server = "vault.test".parse().unwrap();
-        let shown = standing(dir.path(), &server, &quota(4, 400), Timestamp::now())
-            .unwrap()
-            .unwrap();
-        assert_eq!((shown.blocks, shown.blocked_until.is_some()), (1, true));
-    }
-
-    #[tokio::test]
-    async fn a_turn_not_used_is_somebody_elses() {
-        let long = Quota {
-            patience: Duration::from_secs(120),
-            ..quota(1, 60_000)
-        };
-        let budget = budget(long, None);
-        let (leave, slot) = budget.turn(budget.urgency(None)).await.unwrap();
-        let waiting = {
-            let budget = budget.clone();
-            tokio::spawn(async move { budget.turn(budget.urgency(None)).await.is_ok() })
-        };
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        drop((leave, slot));
-        let left = tokio::time::timeout(Duration::from_secs(5), waiting).await;
-        assert!(left.unwrap().unwrap());
-        assert_eq!(guard(&budget.0.waiting).len(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_directory_that_cannot_be_used_is_no_reason_to_stop() {
-        let budget = budget(quota(2, 1000), Some(Path::new("/nonexistent")));
-        send(&budget, budget.urgency(None)).await;
-        assert_eq!(budget.standing(Timestamp::now()).used, 1);
-    }
-}
+mod tests;

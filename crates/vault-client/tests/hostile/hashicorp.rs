@@ -1,9 +1,19 @@
 //! HashiCorp's Vault, where its answers differ from OpenBao's: longer tokens, other words, nodes of more kinds.
 
-use credential::VaultToken;
-use vault_client::OidcError;
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use super::*;
+use credential::{LongToken, VaultToken};
+use jiff::Timestamp;
+use vault_client::{Error, OidcError, SecretPath};
+
+use crate::server::{Hostile, run, say, token};
 
 /// Server-side consistent tokens have about a hundred characters and another prefix.
 const TOKEN: &str =

@@ -1,11 +1,19 @@
 //! Several addresses behind one name: the dead are dropped, the good one is remembered, standbys and sealed nodes are no
 //! answer where another node has one, and what a node that is behind says is not believed at once.
 
-use std::net::IpAddr;
+use std::{
+    io::Write,
+    net::{IpAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use vault_client::offline;
+use vault_client::{Client, Error, offline};
 
-use super::*;
+use crate::server::{Hostile, Script, Tls, run, say, token};
 
 const GOOD: &str = r#"{"data":{"ttl":60}}"#;
 const DENIED: &str = r#"{"errors":["permission denied"]}"#;

@@ -1,8 +1,15 @@
 //! An issuer, or a Vault before it, that never comes to an end or says what makes no sense.
 
-use vault_client::{Flow, OidcError};
+use std::{
+    io::Write,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
-use super::*;
+use jiff::Timestamp;
+use vault_client::{Client, Error, Flow, OidcError};
+
+use crate::server::{Hostile, run, say};
 
 const STARTED: &str = r#"{"data":{"auth_url":"https://issuer.example.org/device?user_code=ABCD","state":"STATEOFOURS","poll_interval":"1"}}"#;
 

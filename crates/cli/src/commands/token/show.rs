@@ -2,14 +2,14 @@
 
 use std::{io::Read, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use credential::BearerToken;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 
 use super::{Authorities, discovery};
-use crate::output;
+use crate::{Problem, exit::Exit, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -35,8 +35,23 @@ pub(crate) struct Args {
     authorities: Authorities,
 }
 
+/// Exit status 2 for authorities that nobody would be judged by.
+pub(crate) async fn show(args: &Args) -> Result<Exit, Problem> {
+    if !args.verify && args.authorities.are_named() {
+        return Err(Problem::usage(anyhow!(
+            "--cafile and --capath say whose certificates are believed when the issuer is asked, and without --verify \
+             nobody is: add --verify, or leave them out"
+        )));
+    }
+    let shown = claims(args).await;
+    shown.map(|()| Exit::Fresh).map_err(|error| Problem {
+        error,
+        exit: Exit::SomeFailed,
+    })
+}
+
 /// Prints the claims as they stand in the token; its signature never.
-pub(crate) async fn show(args: &Args) -> anyhow::Result<()> {
+async fn claims(args: &Args) -> anyhow::Result<()> {
     let token = match &args.file {
         Some(file) if file.as_os_str() == "-" => {
             BearerToken::new(first_line()?).context("standard input holds no token")?

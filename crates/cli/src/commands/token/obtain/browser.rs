@@ -1,6 +1,6 @@
 //! The login in a browser, for whoever asked for it: by device flow, or direct if the server has it so.
 
-use credential::NODE_TOKEN_LIMIT;
+use credential::{NODE_TOKEN_LIMIT, not_asked};
 use jiff::SignedDuration;
 use vault_client::{Mode, OidcLogin};
 
@@ -15,6 +15,16 @@ impl Ask {
     /// known. The login itself shows the refresh token to whoever holds it, so only children of it are kept.
     pub(super) async fn browser(&self) -> anyhow::Result<Got> {
         let mut flow = self.vault.oidc_start(&self.issuer, &self.role).await?;
+        if flow.mode() == Mode::Direct {
+            let lacking = not_asked(&flow.scopes(), self.scopes.iter().map(String::as_str));
+            if !lacking.is_empty() {
+                output::warn(&format!(
+                    "Vault does not ask the issuer for {} in the role {}: whoever agrees cannot give it",
+                    lacking.join(" "),
+                    self.role
+                ));
+            }
+        }
         output::say("Complete the authentication at:");
         output::say(&format!("    {}", flow.address()));
         if let Some(code) = flow.code() {
