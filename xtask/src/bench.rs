@@ -48,7 +48,7 @@ enum What {
     },
     /// Files a second onto nodes, beside rsync over ssh as the Go service runs it
     Push(bench_push::Arguments),
-    /// Tokens from Vault, beside htgettoken and beside the server's CPU time for a login
+    /// Tokens from Vault, beside htgettoken and beside the server's own time for a login
     Vault {
         /// Services, at most the 50 bulk robots
         #[arg(long, default_value_t = 50)]

@@ -1,4 +1,4 @@
-//! `cargo xtask bench vault`: how fast tokens come from Vault, beside htgettoken and beside what the server can give.
+//! `cargo xtask bench vault`: how fast tokens come from Vault, beside htgettoken and beside what the server itself needs.
 
 use std::{
     fmt::Write as _,
@@ -182,7 +182,7 @@ fn htgettoken(bed: &Bed, what: &str, robots: &[Account]) -> Result<f64> {
         .with_context(|| format!("{last:?} is not a time"))
 }
 
-/// Logins in parallel, beside the CPU time that each costs the server.
+/// Logins one after another and in parallel, beside a client that does nothing but ask.
 fn server(bed: &Bed, robots: &[Account], logins: usize) -> Result<()> {
     let layout = bed.layout();
     let mut command = bed.command(root().join("target/release/examples/login_rate"))?;

@@ -7,6 +7,7 @@
 use std::{
     ffi::{CStr, c_char, c_void},
     ptr,
+    sync::{OnceLock, atomic::AtomicPtr},
 };
 
 use libgssapi::{
@@ -88,6 +89,7 @@ pub(crate) fn held(principal: Option<&str>, ccache: Option<&CStr>) -> Result<Cre
 
 /// Out of a store of these keys and values.
 fn from(principal: Option<&str>, store: &[(&CStr, &CStr)]) -> Result<Cred, Error> {
+    keep_configuration();
     let name = principal.map(import).transpose()?;
     let mut elements: Vec<_> = store
         .iter()
@@ -126,6 +128,20 @@ fn from(principal: Option<&str>, store: &[(&CStr, &CStr)]) -> Result<Cred, Error
     check(major, minor)?;
     // SAFETY: the credential is new and nobody else holds it.
     Ok(unsafe { Cred::from_c(cred) })
+}
+
+/// Keeps one context of libkrb5 for as long as the process lives. GSSAPI makes contexts of its own for each call and frees them,
+/// and with the last of them goes what was read of krb5.conf: each call would read and parse it anew, twice. With this one
+/// alive it is looked at once a second and read again when it has changed.
+fn keep_configuration() {
+    static KEPT: OnceLock<AtomicPtr<c_void>> = OnceLock::new();
+    KEPT.get_or_init(|| {
+        let mut context = ptr::null_mut();
+        // SAFETY: a plain libkrb5 call. The context is used for nothing and never freed; after a failure, which the next call
+        // will tell of, there is none.
+        let failed = unsafe { krb5_init_context(&raw mut context) } != 0;
+        AtomicPtr::new(if failed { ptr::null_mut() } else { context })
+    });
 }
 
 /// Empties and forgets a MEMORY ccache. Closing it, which releasing the credential does, would leave its keys in
