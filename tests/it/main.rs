@@ -48,6 +48,7 @@ mod uids;
 mod vault_budget;
 mod vault_ha;
 mod vault_matrix;
+mod vault_revoked;
 mod vault_tokens;
 mod views;
 mod waiting;

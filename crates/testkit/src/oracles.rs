@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 pub type Oracle = fn(&[u8]);
 
 /// All of them, by the names of their fuzz targets and of their folders of fixtures.
-pub const ALL: [(&str, Oracle); 22] = [
+pub const ALL: [(&str, Oracle); 23] = [
     ("frame", frame),
     ("ad", ad),
     ("sinful", sinful),
@@ -50,6 +50,7 @@ pub const ALL: [(&str, Oracle); 22] = [
     ("jwt", vault::jwt),
     ("claims", vault::claims),
     ("jwks", vault::jwks),
+    ("discovery", vault::discovery),
 ];
 
 #[track_caller]

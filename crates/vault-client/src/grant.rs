@@ -2,6 +2,7 @@
 
 use credential::{BearerToken, Invalid, Lifetime, LongToken, NodeToken, Principal, VaultToken};
 use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -227,6 +228,14 @@ pub(crate) fn lookup(of: Of<'_>, mut envelope: Envelope) -> Result<Lookup, Error
         policies: data.policies,
         accessor: data.accessor,
     })
+}
+
+/// What an SSH agent is to sign.
+pub(crate) fn nonce(of: Of<'_>, mut envelope: Envelope) -> Result<SecretString, Error> {
+    let mut data = of.data(&mut envelope)?;
+    let nonce = data.nonce.take().filter(|nonce| !nonce.is_empty());
+    let nonce = nonce.ok_or_else(|| of.bad("it has no nonce"))?;
+    Ok(taken(nonce).into())
 }
 
 /// Moves a token out of its wiping wrapper into a type that wipes it as well.

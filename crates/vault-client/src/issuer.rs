@@ -26,13 +26,35 @@ const MOST_SCOPES: usize = 1000;
 
 /// What is used of the discovery document (OpenID Connect Discovery, section 3; RFC 8414, section 2).
 #[derive(Deserialize)]
-struct Discovery {
+pub(crate) struct Discovery {
     issuer: String,
     jwks_uri: String,
     #[serde(default)]
     authorization_endpoint: String,
     #[serde(default)]
     scopes_supported: Vec<String>,
+}
+
+impl Discovery {
+    pub(crate) fn parse(issuer: &str, document: &[u8]) -> Result<Self, Error> {
+        let discovery: Self = serde_json::from_slice(document)
+            .map_err(|_| no_keys(issuer, "its discovery document is none".to_owned(), false))?;
+        // another's document would name another's keys
+        if discovery.issuer != issuer {
+            let text = format!(
+                "its discovery document is that of {:?}",
+                clean(&discovery.issuer, &[])
+            );
+            return Err(no_keys(issuer, text, false));
+        }
+        Ok(discovery)
+    }
+
+    /// Fit to be shown, and not too many.
+    pub(crate) fn scopes(&self) -> Vec<String> {
+        let scopes = self.scopes_supported.iter().take(MOST_SCOPES);
+        scopes.map(|scope| clean(scope, &[])).collect()
+    }
 }
 
 /// Reads the public keys of `issuer` (the `iss` of its tokens, an https URL) as its discovery document says. Only
@@ -66,10 +88,7 @@ pub async fn published_scopes(flow: &Flow, issuer: Option<&str>, tls: &Arc<Clien
     for candidate in candidates {
         let read = async { Reader::new(&candidate, tls)?.discovery().await };
         match read.await {
-            Ok(found) if fits(&found, endpoint.as_ref()) => {
-                let scopes = found.scopes_supported.iter().take(MOST_SCOPES);
-                return scopes.map(|scope| clean(scope, &[])).collect();
-            }
+            Ok(found) if fits(&found, endpoint.as_ref()) => return found.scopes(),
             Ok(_) => tracing::debug!(issuer = candidate, "this is not the issuer of the login"),
             Err(error) => tracing::debug!(%error, "what the issuer publishes is not known"),
         }
@@ -151,17 +170,7 @@ impl<'a> Reader<'a> {
             base.as_str().trim_end_matches('/')
         );
         let document = self.get(self.url(&well_known)?).await?;
-        let discovery: Discovery = serde_json::from_slice(&document)
-            .map_err(|_| self.failed("its discovery document is none".to_owned(), false))?;
-        // another's document would name another's keys
-        if discovery.issuer != self.issuer {
-            let text = format!(
-                "its discovery document is that of {:?}",
-                clean(&discovery.issuer, &[])
-            );
-            return Err(self.failed(text, false));
-        }
-        Ok(discovery)
+        Discovery::parse(self.issuer, &document)
     }
 }
 

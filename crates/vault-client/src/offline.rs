@@ -12,6 +12,7 @@ use crate::{
     Bearer, Child, Client, Doing, Error, Flow, Login, Lookup, OidcError, Polled, Quota,
     ask::{failed, heard, remarks},
     budget, grant,
+    issuer::Discovery,
     oidc::{begun, polled},
     refusal::{Asked, retry_after},
     upkeep::{self, Alive, Health},
@@ -123,6 +124,11 @@ pub fn answered(question: &Question<'_>, response: Response<Vec<u8>>) -> Result<
             Made::Child(grant::child(of, envelope, warnings, asked, parent, now)?)
         }
         Doing::Bearer | Doing::Exchange => Made::Bearer(grant::bearer(of, envelope, warnings)?),
+        Doing::SshNonce => {
+            grant::nonce(of, envelope)?;
+            Made::Nothing
+        }
+        Doing::SshLogin => Made::Login(grant::token(of, envelope, warnings, now)?),
         Doing::Lookup => Made::Lookup(grant::lookup(of, envelope)?),
         Doing::Accessor => Made::Alive(upkeep::alive(of, envelope)?),
         Doing::Health => Made::Health(upkeep::health(of, envelope)?),
@@ -145,6 +151,14 @@ pub fn response(status: u16, retry: Option<&[u8]>, body: &[u8]) -> Response<Vec<
 #[must_use]
 pub fn wait(response: &Response<Vec<u8>>) -> u64 {
     retry_after(response).map_or(0, |wait| wait.as_secs())
+}
+
+/// The scopes that the discovery document of `issuer` publishes.
+///
+/// # Errors
+/// [`Error::NoIssuerKeys`] for what is no document of that issuer.
+pub fn published(issuer: &str, document: &[u8]) -> Result<Vec<String>, Error> {
+    Discovery::parse(issuer, document).map(|found| found.scopes())
 }
 
 /// The file of a budget, whoever wrote it: how many requests may count in it at `now`, when the next may go, in ms since

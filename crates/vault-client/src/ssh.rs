@@ -87,17 +87,9 @@ impl Client {
         let request = ReadNonce { mount: mount.clone() };
         // first: the nonce ages from the moment it is made
         let turn = self.turn().await?;
-        let mut envelope = self.ask(request, &call).await?;
-        let mut data = envelope
-            .data
-            .take()
-            .ok_or_else(|| self.of(&call).bad("it has no data"))?;
-        let nonce = data.nonce.take().filter(|nonce| !nonce.is_empty());
-        let mut nonce = nonce.ok_or_else(|| self.of(&call).bad("it has no nonce"))?;
-        Ok(SshNonce {
-            text: std::mem::take(&mut *nonce).into(),
-            turn,
-        })
+        let envelope = self.ask(request, &call).await?;
+        let text = grant::nonce(self.of(&call), envelope)?;
+        Ok(SshNonce { text, turn })
     }
 
     /// Logs in with a signature over `nonce`, which is used up by it. `now` is when the token's life is counted from.

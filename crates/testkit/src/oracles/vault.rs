@@ -3,7 +3,10 @@
 
 use std::{fmt::Debug, sync::LazyLock};
 
-use credential::{BearerToken, Claims, IssuerKeys, Lifetime, NODE_TOKEN_LIMIT, Principal, VaultToken};
+use credential::{
+    BearerToken, Claims, IssuerKeys, Lifetime, NODE_TOKEN_LIMIT, Principal, VaultToken, not_asked,
+    not_published,
+};
 use jiff::{SignedDuration, Timestamp};
 use vault_client::{
     Doing, OidcError, Polled,
@@ -146,6 +149,8 @@ pub fn token(mut data: &[u8]) {
         Doing::Accessor,
         Doing::Health,
         Doing::Revoke,
+        Doing::SshNonce,
+        Doing::SshLogin,
     ];
     if let Some(doing) = pick(&all, &mut data) {
         answered(doing, 200, None, data);
@@ -186,6 +191,8 @@ pub fn refusal(mut data: &[u8]) {
         Doing::StoreRefresh,
         Doing::Accessor,
         Doing::Health,
+        Doing::SshNonce,
+        Doing::SshLogin,
     ];
     let (Some(doing), Some(status)) = (pick(&all, &mut data), pick(&STATUSES, &mut data)) else {
         return;
@@ -266,6 +273,24 @@ pub fn jwt(data: &[u8]) {
     };
     match token.verify(keys, now()) {
         Ok(claims) => panic!("verified: {claims:?}"),
+        Err(error) => printable(&error.to_string(), "an error"),
+    }
+}
+
+/// An issuer's discovery document.
+pub fn discovery(data: &[u8]) {
+    match offline::published(ISSUER, data) {
+        Ok(scopes) => {
+            scopes.iter().for_each(|scope| printable(scope, "a scope"));
+            if scopes.len() > 1000 || scopes.iter().any(|scope| scope.chars().count() > 600) {
+                panic!("{} scopes, or long ones", scopes.len());
+            }
+            // what is published is not missing, and what is asked for is not left out
+            let wanted = || scopes.iter().map(String::as_str);
+            if !not_published(&scopes, wanted()).is_empty() || !not_asked(&scopes, wanted()).is_empty() {
+                panic!("{scopes:?} are missing from themselves");
+            }
+        }
         Err(error) => printable(&error.to_string(), "an error"),
     }
 }
